@@ -1,0 +1,50 @@
+# Fediverdict: each target sets up what it needs. Needs Python 3.11+ and the package registries.
+# torch imports in 4 s with bytecode and 15 s without it.
+unexport PYTHONDONTWRITEBYTECODE
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run test test-all lint bench clean
+
+help: ## say what each target does
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Fediverdict needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@touch $@
+
+.venv/clip: .venv/uv pyproject.toml
+	@$(UV) --editable '.[clip]' && touch $@
+
+.venv/dev: .venv/uv pyproject.toml
+	@$(UV) --editable '.[clip,dev]' && touch $@ .venv/clip
+
+setup: .venv/dev ## install everything for development into .venv
+
+demo: ## two instances on loopback: one scans real pictures, the other reuses its verdicts
+	@start=$$(date +%s); $(MAKE) --no-print-directory .venv/clip && \
+	  echo "installed in $$(( $$(date +%s) - start )) s"
+	@$(BIN)/fediverdict demo $(ARGS)
+
+run: .venv/clip ## serve an instance with ./config.toml (made by `fediverdict init`)
+	@$(BIN)/fediverdict serve
+
+test: .venv/dev ## the tests: real SQLite, real PostgreSQL, the bundled model, two real processes
+	@$(BIN)/pytest -m 'not slow' $(ARGS)
+
+test-all: .venv/dev ## the tests and the slow or heavy checks as well
+	@$(BIN)/pytest $(ARGS)
+
+lint: .venv/dev ## ruff, mypy --strict and the import contracts
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+bench: .venv/dev ## run every benchmark; ends non-zero when a goal is missed
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## remove .venv and caches
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-run

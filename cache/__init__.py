@@ -1,0 +1,1 @@
+"""Remembers and decides: tables, verdict store, near matching, trust policy."""

@@ -1,0 +1,21 @@
+"""Errors of the cache: one base, one class a cause; the message says what to do."""
+
+
+class CacheError(Exception):
+    """Something the cache was asked for could not be done."""
+
+
+class DatabaseUnavailable(CacheError):
+    """The database cannot be opened; check `database.url` and its permissions."""
+
+
+class DatabaseTooNew(CacheError):
+    """The database was written by a newer Fediverdict; upgrade this installation."""
+
+
+class DatabaseTooOld(CacheError):
+    """The database is of an older version; run `fediverdict db upgrade`."""
+
+
+class RuleError(CacheError):
+    """A rule is not a boolean expression over labels."""

@@ -1,0 +1,185 @@
+"""The tables of verdicts: one schema for SQLite and PostgreSQL (SQLAlchemy Core).
+
+Hashes are raw bytes, times UTC epoch seconds, weights hundredths, scores JSON text of
+{label: 0..10000 or null}. What an issuer claims of a picture (content, pdq) stands on its
+verdict row; `images` holds only what this instance computed itself.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+RowId = BigInteger().with_variant(Integer, "sqlite")
+
+# --- this instance ---------------------------------------------------------------------------
+secrets = Table(  # random values that never leave, e.g. name "instance" (32 bytes)
+    "secrets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
+tokens = Table(  # bearer tokens; `digest` is the SHA-256 of the token
+    "tokens",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("scopes", Text, nullable=False),  # space-separated: scan lookup worker admin
+    Column("created", BigInteger, nullable=False),
+)
+
+# --- who says what ---------------------------------------------------------------------------
+issuers = Table(
+    "issuers",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("origin", Text, nullable=False, unique=True),  # "self", or https://host[:port]
+    Column("state", Text, nullable=False),  # self | observed | trusted | suspended
+    Column("clean_weight", Integer, nullable=False, default=0),  # hundredths
+    Column("flag_weight", Integer, nullable=False, default=0),  # hundredths
+    Column("max_age_days", Integer, nullable=False, default=180),
+    Column("operator", Text),  # instances of one operator count once
+    Column("created", BigInteger, nullable=False),
+)
+
+label_weights = Table(  # what overrides an issuer's weights for one label
+    "label_weights",
+    metadata,
+    Column("issuer_id", ForeignKey("issuers.id", ondelete="CASCADE"), primary_key=True),
+    Column("label", Text, primary_key=True),
+    Column("clean_weight", Integer),
+    Column("flag_weight", Integer),
+)
+
+pipelines = Table(
+    "pipelines",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("digest", LargeBinary, nullable=False, unique=True),  # SHA-256 of the description
+    Column("description", Text, nullable=False),  # RFC 8785 JSON
+)
+
+# --- pictures and verdicts -------------------------------------------------------------------
+images = Table(
+    "images",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("sha256", LargeBinary, nullable=False, unique=True),
+    Column("content", LargeBinary),  # from here on: computed by this instance, or null
+    Column("pdq", LargeBinary),
+    Column("pdq_quality", SmallInteger),
+    Column("phash", LargeBinary),
+    Column("fingerprinted", Boolean, nullable=False, default=False),  # by us, in full
+    Column("created", BigInteger, nullable=False),
+)
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("image_id", ForeignKey("images.id"), nullable=False),
+    Column("issuer_id", ForeignKey("issuers.id"), nullable=False),
+    Column("feed", SmallInteger, nullable=False),  # verdict.Feed
+    Column("pipeline_id", BigInteger, nullable=False, default=0),  # 0 for basis HUMAN
+    Column("basis", SmallInteger, nullable=False),  # verdict.Basis
+    Column("rule", Text, nullable=False, default=""),
+    Column("finding", Text),
+    Column("scores", Text),
+    Column("content", LargeBinary),  # as the issuer claims
+    Column("pdq", LargeBinary),
+    Column("pdq_quality", SmallInteger),
+    Column("issued", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("frames_seen", Integer, nullable=False, default=1),
+    Column("frames_total", Integer, nullable=False, default=1),
+    Column("epoch", Text),  # where a peer's row stands in its feed
+    Column("seq", BigInteger),
+    UniqueConstraint("image_id", "issuer_id", "feed", "pipeline_id", "basis", "rule"),
+)
+Index(
+    "ix_verdicts_content",
+    verdicts.c.content,
+    sqlite_where=verdicts.c.content.is_not(None),
+    postgresql_where=verdicts.c.content.is_not(None),
+)
+Index(
+    "ix_verdicts_place",
+    verdicts.c.issuer_id,
+    verdicts.c.feed,
+    verdicts.c.epoch,
+    verdicts.c.seq,
+    sqlite_where=verdicts.c.seq.is_not(None),
+    postgresql_where=verdicts.c.seq.is_not(None),
+)
+
+findings = Table(  # what persons here decided; append-only, the newest of a rule counts
+    "findings",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("image_id", ForeignKey("images.id"), nullable=False, index=True),
+    Column("content", LargeBinary, index=True),
+    Column("rule", Text, nullable=False),
+    Column("finding", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("decided_by", Text, nullable=False),
+    Column("decided", BigInteger, nullable=False),
+)
+
+codes = Table(  # what near matching searches; `changed` grows with every change of a row
+    "codes",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("image_id", ForeignKey("images.id"), nullable=False),
+    Column("issuer_id", ForeignKey("issuers.id"), nullable=False),
+    Column("pdq", LargeBinary, nullable=False),
+    Column("pdq_quality", SmallInteger, nullable=False),
+    Column("phash", LargeBinary),  # own codes only
+    Column("withdrawn", Boolean, nullable=False, default=False),
+    Column("changed", BigInteger, nullable=False, unique=True),
+    UniqueConstraint("image_id", "issuer_id"),
+)
+
+# --- where pictures were met (never federated) -----------------------------------------------
+sources = Table(
+    "sources",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("kind", Text, nullable=False),  # folder | gate
+    Column("location", Text, nullable=False),
+)
+
+sightings = Table(
+    "sightings",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("source_id", ForeignKey("sources.id"), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("mark", Text, nullable=False),  # changes when the object changes, e.g. its mtime
+    Column("image_id", ForeignKey("images.id"), nullable=False, index=True),
+    Column("outcome", Text, nullable=False),  # judged | undecodable | over-limit
+    Column("seen", BigInteger, nullable=False),
+    UniqueConstraint("source_id", "key"),
+)

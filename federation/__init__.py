@@ -1,0 +1,1 @@
+"""Talks ActivityPub: actors, signatures, feeds, delivery, peers' documents."""

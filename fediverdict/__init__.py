@@ -1,0 +1,1 @@
+"""The executable: joins federation, scanner and cache; nothing imports it."""

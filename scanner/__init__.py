@@ -1,0 +1,1 @@
+"""Judges an image: decoding, fingerprints, classifiers, sources of images."""
