@@ -1,0 +1,228 @@
+"""The one outbound client against a server that misbehaves, over loopback."""
+
+import asyncio
+import gzip
+from urllib.parse import quote
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from federation.client import AnsweredWith, Client
+from federation.errors import BlockedAddress, FetchFailed, TooLarge, WrongContentType
+from federation.media import ACTIVITY, Kind
+from federation.settings import FederationSettings
+
+LIMIT = 10_000
+TYPED = {"Content-Type": ACTIVITY}
+
+
+@pytest.fixture
+async def peer():
+    """A server whose routes misbehave in one way each; `seen` holds the requests."""
+    seen = []
+
+    async def answer(request):
+        seen.append(request)
+        match request.path:
+            case "/exact":
+                return web.Response(body=b"x" * LIMIT, headers=TYPED)
+            case "/long":
+                return web.Response(body=b"x" * (LIMIT + 1), headers=TYPED)
+            case "/bomb":
+                bomb = gzip.compress(bytes(50_000_000))
+                return web.Response(body=bomb, headers=TYPED | {"Content-Encoding": "gzip"})
+            case "/drip":
+                return await _drip(request)
+            case "/loop":
+                return web.Response(status=302, headers={"Location": "/loop"})
+            case "/hops":
+                left = int(request.query["left"])
+                if left:
+                    return web.Response(status=302, headers={"Location": f"/hops?left={left - 1}"})
+                return web.Response(body=b"{}", headers=TYPED)
+            case "/away":
+                return web.Response(status=302, headers={"Location": request.query["to"]})
+            case "/typed":
+                return web.Response(body=b"{}", headers={"Content-Type": request.query["as"]})
+            case "/inbox":
+                assert await request.read() == b"{}"
+                return web.Response(status=429, headers={"Retry-After": "120"})
+        return web.Response(status=410)
+
+    server = TestServer(web.Application())
+    server.app.router.add_route("*", "/{tail:.*}", answer)
+    await server.start_server()
+    server.seen = seen
+    yield server
+    await server.close()
+
+
+async def _drip(request):
+    response = web.StreamResponse(headers=TYPED)
+    await response.prepare(request)
+    try:
+        while True:
+            await response.write(b" ")
+            await asyncio.sleep(0.02)
+    except (ConnectionError, asyncio.CancelledError):
+        return response
+
+
+def sign(actor, method, url, body):
+    return {"Signature": f"{actor} {method} {url} {len(body or b'')}"}
+
+
+@pytest.fixture
+async def make_client():
+    clients = []
+
+    def make(**changes):
+        settings = FederationSettings(**{"allow_private_addresses": True} | changes)
+        clients.append(Client(settings, sign, "test"))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        await client.close()
+
+
+async def get(client, peer, path, kind=Kind.ACTIVITY, **more):
+    return await client.get(str(peer.make_url(path)), kind, LIMIT, **more)
+
+
+async def test_a_body_of_exactly_the_limit_is_taken(make_client, peer):
+    assert len((await get(make_client(), peer, "/exact")).body) == LIMIT
+
+
+async def test_a_body_one_byte_past_the_limit_is_refused(make_client, peer):
+    with pytest.raises(TooLarge):
+        await get(make_client(), peer, "/long")
+
+
+async def test_a_gzip_bomb_stops_at_the_limit(make_client, peer):
+    with pytest.raises(TooLarge):
+        await get(make_client(), peer, "/bomb")
+
+
+async def test_a_server_that_drips_is_left_after_the_total_time(make_client, peer):
+    with pytest.raises(FetchFailed, match="no full answer within"):
+        await get(make_client(fetch_seconds=0.2), peer, "/drip")
+
+
+async def test_three_redirects_within_the_origin_are_followed(make_client, peer):
+    fetched = await get(make_client(), peer, "/hops?left=3")
+    assert fetched.url.endswith("/hops?left=0")
+
+
+@pytest.mark.parametrize("path", ["/hops?left=4", "/loop"])
+async def test_a_fourth_redirect_is_not_followed(make_client, peer, path):
+    with pytest.raises(FetchFailed, match="more than 3 redirects"):
+        await get(make_client(), peer, path)
+    assert len(peer.seen) == 4
+
+
+@pytest.mark.parametrize("to", ["http://localhost:1/", "https://example.com/", "//127.0.0.2/"])
+async def test_a_redirect_to_another_origin_is_not_followed(make_client, peer, to):
+    with pytest.raises(FetchFailed, match="another origin"):
+        await get(make_client(), peer, f"/away?to={to}")
+
+
+async def test_each_redirect_is_signed_anew(make_client, peer):
+    await get(make_client(), peer, "/hops?left=1", as_actor="me")
+    assert [one.headers["Signature"].split()[2][-6:] for one in peer.seen] == ["left=1", "left=0"]
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "text/plain",
+        "image/png",
+        "application/json",
+        "application/ld+json",
+        'application/ld+json; profile="https://example.com/other"',
+        "application/activity+jsonx",
+        "text/html; application/activity+json",
+    ],
+)
+async def test_activitypub_under_another_content_type_is_refused(make_client, peer, content_type):
+    with pytest.raises(WrongContentType):
+        await get(make_client(), peer, f"/typed?as={quote(content_type)}")
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/activity+json",
+        "Application/Activity+JSON; charset=utf-8",
+        'application/ld+json; profile="https://www.w3.org/ns/activitystreams"',
+        'application/ld+json;profile="https://x.example/ https://www.w3.org/ns/activitystreams"',
+    ],
+)
+async def test_both_content_types_of_activitypub_are_taken(make_client, peer, content_type):
+    assert (await get(make_client(), peer, f"/typed?as={quote(content_type)}")).body == b"{}"
+
+
+async def test_webfinger_is_taken_as_jrd_and_json_but_nodeinfo_not_as_jrd(make_client, peer):
+    client = make_client()
+    await get(client, peer, "/typed?as=application/jrd%2Bjson", Kind.JRD)
+    await get(client, peer, "/typed?as=application/json", Kind.JRD)
+    with pytest.raises(WrongContentType):
+        await get(client, peer, "/typed?as=application/jrd%2Bjson", Kind.NODEINFO)
+
+
+async def test_another_status_than_200_is_told(make_client, peer):
+    with pytest.raises(AnsweredWith) as told:
+        await get(make_client(), peer, "/none")
+    assert told.value.code == 410
+
+
+async def test_a_post_is_signed_and_tells_status_and_retry_after(make_client, peer):
+    posted = await make_client().post(str(peer.make_url("/inbox")), b"{}", "me")
+    assert (posted.status, posted.retry_after) == (429, 120)
+    assert peer.seen[0].headers["Content-Type"] == ACTIVITY
+    assert peer.seen[0].headers["Signature"].startswith("me POST")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]"])
+async def test_loopback_is_refused_as_literal_and_as_name(make_client, peer, host):
+    url = f"https://{host}:{peer.port}/exact"
+    with pytest.raises(BlockedAddress):
+        await make_client(allow_private_addresses=False).get(url, Kind.ACTIVITY, LIMIT)
+    assert peer.seen == []
+
+
+async def test_http_is_refused_without_private_addresses(make_client, peer):
+    with pytest.raises(BlockedAddress):
+        await get(make_client(allow_private_addresses=False), peer, "/exact")
+    assert peer.seen == []
+
+
+async def test_proxies_of_the_environment_are_not_used(make_client, peer, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    assert (await get(make_client(), peer, "/exact")).body
+
+
+async def test_a_closed_port_is_a_fetch_that_failed(make_client, peer):
+    with pytest.raises(FetchFailed):
+        await make_client().get("http://127.0.0.1:1/", Kind.ACTIVITY, LIMIT)
+
+
+async def test_a_host_gets_no_more_connections_at_once_than_allowed(make_client):
+    at_once = most = 0
+
+    async def slow(_request):
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(0.01)
+        at_once -= 1
+        return web.Response(body=b"{}", headers=TYPED)
+
+    server = TestServer(web.Application())
+    server.app.router.add_get("/", slow)
+    await server.start_server()
+    client = make_client(connections_per_host=2)
+    await asyncio.gather(*(get(client, server, "/") for _ in range(10)))
+    await server.close()
+    assert most == 2
