@@ -1,0 +1,26 @@
+"""How large a picture may be before it is refused as over the limit.
+
+Every limit has a unit. What is over one is `over-limit`: never clean, never flagged.
+"""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Limits(BaseModel):
+    """Bounds on one picture; each is the largest value that still passes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image_bytes: Positive = 40_000_000
+    """Bytes of the file."""
+    pixels: Positive = 60_000_000
+    """Pixels of the canvas, and so of each frame."""
+    frames: Positive = 64
+    """Frames of an animation; all of them are judged."""
+    composited_pixels: Positive = 256_000_000
+    """Canvas pixels times frames of an animation: bounds the time of compositing it (about
+    four seconds on one core). A still picture is bounded by `pixels` alone."""

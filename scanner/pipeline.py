@@ -1,0 +1,37 @@
+"""What produced scores: a description of five strings, and its id.
+
+The description travels with verdicts and readers compute the id, so the form is fixed:
+RFC 8785 JSON, SHA-256, lower-case hex.
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+import rfc8785
+
+FIELDS = ("architecture", "policy", "precision", "preprocessing", "weights")
+
+
+def describe(
+    *, architecture: str, policy: str, precision: str, preprocessing: str, weights: str
+) -> dict[str, str]:
+    """Return the description of a pipeline; `policy` and `weights` are hex digests."""
+    return {
+        "architecture": architecture,
+        "policy": policy,
+        "precision": precision,
+        "preprocessing": preprocessing,
+        "weights": weights,
+    }
+
+
+def pipeline_id(description: Mapping[str, str]) -> str:
+    """Return the hex SHA-256 of a description's RFC 8785 form.
+
+    Raises ValueError when it has not exactly the five fields, all strings.
+    """
+    if set(description) != set(FIELDS):
+        raise ValueError(f"a pipeline has exactly the fields {', '.join(FIELDS)}")
+    if not all(isinstance(value, str) for value in description.values()):
+        raise ValueError("every field of a pipeline is a string")
+    return hashlib.sha256(rfc8785.dumps(dict(description))).hexdigest()
