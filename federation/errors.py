@@ -1,0 +1,116 @@
+"""Errors of federation: one base, one class a cause, each with two faces.
+
+The message names the cause and goes to the log; `public` is the safe text and `status` the
+HTTP status that a stranger may see. Which errors are worth another try is the caller's to say.
+"""
+
+from typing import ClassVar
+
+
+class FederationError(Exception):
+    """Something a peer sent, or was asked for, could not be used."""
+
+    status: ClassVar[int] = 500
+    public: ClassVar[str] = "Something went wrong here."
+
+
+class BadRequest(FederationError):
+    """A request or document is malformed."""
+
+    status = 400
+    public = "The request is malformed."
+
+
+class TooLarge(BadRequest):
+    """A body, document or header passes its size limit."""
+
+    status = 413
+    public = "The request is too large."
+
+
+class BadHandle(BadRequest):
+    """A handle is not of the form `name@host`, or does not name what it should."""
+
+    public = "The handle is not known here."
+
+
+class BadActor(BadRequest):
+    """An actor document cannot be trusted as it stands."""
+
+    public = "The actor document is not acceptable."
+
+
+class BadPage(BadRequest):
+    """A page of attestations breaks a rule of the wire format."""
+
+    public = "The page is not acceptable."
+
+
+class WrongContentType(FederationError):
+    """A body comes as something else than ActivityPub JSON."""
+
+    status = 415
+    public = "Send application/activity+json."
+
+
+class BadSignature(FederationError):
+    """An HTTP signature is missing, incomplete, stale or wrong."""
+
+    status = 401
+    public = "The HTTP signature is missing or not valid."
+
+
+class BadProof(FederationError):
+    """An integrity proof is missing or does not verify."""
+
+    status = 401
+    public = "The integrity proof is not valid."
+
+
+class WrongOrigin(FederationError):
+    """Things that must share one origin do not."""
+
+    status = 401
+    public = "The parts of the request do not share one origin."
+
+
+class BlockedDomain(FederationError):
+    """The admin has blocked the peer's domain."""
+
+    status = 403
+    public = "This instance does not talk to yours."
+
+
+class NotFound(FederationError):
+    """There is nothing at this address for whoever asked."""
+
+    status = 404
+    public = "Not found."
+
+
+class Gone(FederationError):
+    """What stood at this address was dropped for good."""
+
+    status = 410
+    public = "Gone."
+
+
+class TooManyRequests(FederationError):
+    """A peer asks more often than its limit allows."""
+
+    status = 429
+    public = "Too many requests."
+
+
+class BlockedAddress(FederationError):
+    """A host resolves to an address that must not be asked (private, loopback, reserved)."""
+
+    status = 502
+    public = "The peer's address is not acceptable."
+
+
+class FetchFailed(FederationError):
+    """A peer could not be asked: no connection, a timeout, or an answer that is no use."""
+
+    status = 502
+    public = "The peer could not be asked."

@@ -1,0 +1,44 @@
+"""The limits and intervals of federation, each with its unit, as they stand in the config file."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class FederationSettings(BaseModel):
+    """`[federation]`: how this instance talks to peers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    allow_private_addresses: bool = False  # also allows http; for demos and tests only
+    activity_bytes: int = Field(default=262_144, ge=1_024)  # an inbound activity, decoded
+    page_bytes: int = Field(default=2_097_152, ge=1_024)  # a page, decoded
+    document_bytes: int = Field(default=262_144, ge=1_024)  # actor, WebFinger, NodeInfo, outbox
+    fetch_seconds: float = Field(default=10.0, gt=0)  # a whole fetch, redirects included
+    redirects: int = Field(default=3, ge=0)  # of one fetch, same origin only
+    followers_per_host: int = Field(default=3, ge=1)
+    blocked_domains: tuple[str, ...] = ()  # hosts, and everything below them
+    approve_clean: tuple[str, ...] = ()  # hosts whose Follow of the clean feed is approved at once
+    connections: int = Field(default=64, ge=1)  # outbound, in all
+    connections_per_host: int = Field(default=4, ge=1)
+    key_refetch_seconds: int = Field(default=600, ge=1)  # one refetch for an unknown key
+    key_fetches_per_minute: int = Field(default=60, ge=1)  # caused by unknown Follows
+    remote_actors: int = Field(default=10_000, ge=1)  # rows kept of actors nobody follows
+    pending_followers: int = Field(default=1_000, ge=1)  # waiting for approval, in all
+    inbox_rows: int = Field(default=10_000, ge=1)  # received and not acted on yet
+    inbox_tries: int = Field(default=8, ge=1)
+    inbox_keep_seconds: int = Field(default=604_800, ge=7_200)  # ids kept to know a replay by
+    poll_seconds: float = Field(default=1.0, gt=0)  # how often the loops look for work
+    delivery_tries: int = Field(default=16, ge=1)
+    retry_seconds: int = Field(default=60, ge=1)  # first wait after a failure, then doubled
+    retry_seconds_max: int = Field(default=43_200, ge=1)
+    pull_seconds: int = Field(default=900, ge=1)  # how often a followed feed is asked
+    inline_bytes: int = Field(default=49_152, ge=1_024)  # a Create of this size carries a stub
+
+
+class FeedSettings(BaseModel):
+    """`[feed]`: when rows are sealed into pages, and how long a published verdict holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seal_seconds: float = Field(default=60.0, ge=0)  # age of the oldest unsealed clean row
+    seal_flagged_seconds: float = Field(default=10.0, ge=0)  # flagged rows and retractions
+    page_rows: int = Field(default=1_000, ge=1, le=1_000)
