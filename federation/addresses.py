@@ -1,0 +1,57 @@
+"""Where the parts of an instance stand on the web, ours and those of other Fediverdicts.
+
+One base URL without a path; everything else follows from it. The design fixes these paths, so
+that the id of a page tells its feed, epoch and number.
+"""
+
+from typing import Final
+
+from cache.verdict import Feed
+from federation.origin import Origin, Url
+
+FEED_NAMES: Final[dict[Feed, str]] = {Feed.CLEAN: "clean", Feed.FLAGGED: "flagged"}
+FEEDS: Final[dict[str, Feed]] = {name: feed for feed, name in FEED_NAMES.items()}
+INSTANCE_NAME: Final = "actor"
+"""The instance actor's `preferredUsername` and path."""
+
+
+def instance_url(base: Origin) -> Url:
+    """Return the id of the instance actor."""
+    return Url(f"{base}/{INSTANCE_NAME}")
+
+
+def feed_url(base: Origin, feed: Feed) -> Url:
+    """Return the id of a feed actor."""
+    return Url(f"{base}/feeds/{FEED_NAMES[feed]}")
+
+
+def actor_url(base: Origin, name: str) -> Url | None:
+    """Return the id of the actor called `name` (`actor`, `clean`, `flagged`), if there is one."""
+    if name == INSTANCE_NAME:
+        return instance_url(base)
+    return feed_url(base, FEEDS[name]) if name in FEEDS else None
+
+
+def shared_inbox_url(base: Origin) -> Url:
+    """Return the inbox that all our actors share."""
+    return Url(f"{base}/inbox")
+
+
+def inbox_url(actor_id: Url) -> Url:
+    """Return the inbox of one of our actors."""
+    return Url(f"{actor_id}/inbox")
+
+
+def outbox_url(actor_id: Url) -> Url:
+    """Return the outbox of one of our actors."""
+    return Url(f"{actor_id}/outbox")
+
+
+def followers_url(actor_id: Url) -> Url:
+    """Return the followers collection of one of our actors."""
+    return Url(f"{actor_id}/followers")
+
+
+def page_url(feed_id: Url, epoch: str, page: int) -> Url:
+    """Return the id of a page, `<feed>/<epoch>/pages/<page>`."""
+    return Url(f"{feed_id}/{epoch}/pages/{page}")
