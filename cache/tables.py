@@ -58,7 +58,9 @@ issuers = Table(
     Column("state", Text, nullable=False),  # self | observed | trusted | suspended
     Column("clean_weight", Integer, nullable=False, default=0),  # hundredths
     Column("flag_weight", Integer, nullable=False, default=0),  # hundredths
+    Column("labels", Text, nullable=False, default="*"),  # heard labels, space-separated
     Column("max_age_days", Integer, nullable=False, default=180),
+    Column("audit_rate", Integer, nullable=False, default=5),  # hundredths
     Column("operator", Text),  # instances of one operator count once
     Column("created", BigInteger, nullable=False),
 )
@@ -89,6 +91,7 @@ images = Table(
     Column("content", LargeBinary),  # from here on: computed by this instance, or null
     Column("pdq", LargeBinary),
     Column("pdq_quality", SmallInteger),
+    Column("pdq_variants", LargeBinary),  # the 8 dihedral codes in a row, 256 bytes
     Column("phash", LargeBinary),
     Column("fingerprinted", Boolean, nullable=False, default=False),  # by us, in full
     Column("created", BigInteger, nullable=False),
@@ -178,7 +181,7 @@ sightings = Table(
     Column("key", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("mark", Text, nullable=False),  # changes when the object changes, e.g. its mtime
-    Column("image_id", ForeignKey("images.id"), nullable=False, index=True),
+    Column("image_id", ForeignKey("images.id"), index=True),  # null: too large to be hashed
     Column("outcome", Text, nullable=False),  # judged | undecodable | over-limit
     Column("seen", BigInteger, nullable=False),
     UniqueConstraint("source_id", "key"),

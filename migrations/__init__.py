@@ -1,1 +1,109 @@
-"""Alembic migrations of the tables in cache."""
+"""Alembic migrations of the tables in cache, run from Python.
+
+Decides which version of the schema a database has and brings it to another one, in one
+transaction under the write lock, so that two processes may start at once. What the tables mean
+is left to `cache`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from cache.database import READING, make_engine, write_transaction
+from cache.errors import DatabaseTooNew, DatabaseTooOld, DatabaseUnavailable
+
+HERE = Path(__file__).parent
+
+
+def upgrade(where: str | URL | Engine, revision: str = "head") -> None:
+    """Bring the database to `revision`, creating it if need be.
+
+    Raises DatabaseUnavailable, and DatabaseTooNew where its version is unknown here.
+    """
+    with _locked(where) as connection:
+        _refuse_unknown(connection)
+        command.upgrade(_config(connection), revision)
+
+
+def downgrade(where: str | URL | Engine, revision: str) -> None:
+    """Take the database back to `revision`; `base` drops every table."""
+    with _locked(where) as connection:
+        _refuse_unknown(connection)
+        command.downgrade(_config(connection), revision)
+
+
+def check(where: str | URL | Engine) -> None:
+    """Raise DatabaseTooNew or DatabaseTooOld unless the schema is the one of this code."""
+    with _engine(where) as engine, _connected(engine) as connection:
+        connection.execution_options(**READING)
+        _refuse_unknown(connection)
+        found = MigrationContext.configure(connection).get_current_revision()
+    if found != _scripts().get_current_head():
+        raise DatabaseTooOld(
+            "The database has no tables yet, or those of an older version; "
+            "run `fediverdict db upgrade`."
+        )
+
+
+def _refuse_unknown(connection: Connection) -> None:
+    found = MigrationContext.configure(connection).get_current_revision()
+    known = {script.revision for script in _scripts().walk_revisions()}
+    if found is not None and found not in known:
+        raise DatabaseTooNew(
+            f"The database was written by a newer Fediverdict (its version {found} is unknown "
+            "here); upgrade this installation."
+        )
+
+
+@contextmanager
+def _engine(where: str | URL | Engine) -> Iterator[Engine]:
+    if isinstance(where, Engine):
+        yield where
+        return
+    engine = make_engine(where)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def _connected(engine: Engine) -> Iterator[Connection]:
+    try:
+        connection = engine.connect()
+    except DBAPIError as error:
+        cause = str(error.orig).strip().splitlines()[0]
+        raise DatabaseUnavailable(
+            f"The database {engine.url.render_as_string(hide_password=True)} cannot be used "
+            f"({cause}); check that it runs, database.url and its permissions."
+        ) from error
+    with connection:
+        yield connection
+
+
+@contextmanager
+def _locked(where: str | URL | Engine) -> Iterator[Connection]:
+    with (
+        _engine(where) as engine,
+        _connected(engine) as connection,
+        write_transaction(connection),
+    ):
+        yield connection
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(HERE).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory(str(HERE))

@@ -1,0 +1,252 @@
+"""Opens the database, reads from it and writes to it, one transaction a call.
+
+Decides how connections are held, on SQLite and on PostgreSQL alike: every read sees the newest
+commit and nothing half done; one write at a time, over all processes, so that the order of
+`codes.changed` and of feed rows is the order of their commits; a write is on disk when its call
+returns. What is read and written is left to the functions handed in, which take a SQLAlchemy
+connection first. Creating the tables is left to `migrations`.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.pool import NullPool
+
+from cache.errors import DatabaseUnavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BUSY_TIMEOUT_MS = 30_000
+"""How long a write on SQLite waits for another process's write."""
+
+CONNECT_TIMEOUT_SECONDS = 10
+
+READING = {"fediverdict_reading": True}
+"""Execution options of a connection on SQLite that shall not ask for the write lock."""
+
+WRITE_LOCK = 0x_F3D1_0001
+"""Key of the advisory lock that every write on PostgreSQL holds until it commits."""
+
+
+def parse_url(url: str | URL) -> URL:
+    """Return `database.url` as a URL of a driver we have; raises DatabaseUnavailable."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise DatabaseUnavailable(
+            "database.url is not a URL; write sqlite:///PATH or postgresql://USER@HOST/NAME."
+        ) from error
+    kind = parsed.get_backend_name()
+    if kind == "sqlite" and parsed.database not in (None, "", ":memory:"):
+        return parsed.set(drivername="sqlite")
+    if kind in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    raise DatabaseUnavailable(
+        f"database.url names {parsed.render_as_string()}; "
+        "write sqlite:///PATH (a file) or postgresql://USER@HOST/NAME."
+    )
+
+
+def make_engine(url: str | URL) -> Engine:
+    """Return an engine whose transactions are written out: `BEGIN IMMEDIATE` on SQLite.
+
+    A missing SQLite file is created with mode 0600. Raises DatabaseUnavailable.
+    """
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        _create_file(Path(str(parsed.database)))
+        return _sqlite_engine(parsed)
+    try:
+        return create_engine(
+            parsed,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS},
+        )
+    except NoSuchModuleError as error:
+        raise DatabaseUnavailable("The PostgreSQL driver psycopg is not installed.") from error
+
+
+@contextmanager
+def write_transaction(connection: Connection) -> Iterator[Connection]:
+    """Hold the one write lock of the database for the block, then commit or roll back."""
+    with connection.begin():
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
+        yield connection
+
+
+class Store:
+    """An open database: reads from any thread, and one writer thread of its own."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._is_sqlite = engine.dialect.name == "sqlite"
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        self._lock = threading.Lock()
+        self._held = self._hold_reader() if self._is_sqlite else None
+        self._write_connection: Connection | None = None
+
+    @classmethod
+    def open(cls, url: str | URL) -> "Store":
+        """Open the database at `url`; raises DatabaseUnavailable with a sentence for people."""
+        engine = make_engine(url)
+        with _explained(engine.url):
+            with engine.connect().execution_options(**READING) as connection:
+                connection.exec_driver_sql("SELECT 1")
+            return cls(engine)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, for migrations and tests."""
+        return self._engine
+
+    async def read(
+        self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a short read: in the loop on SQLite (a thread would cost more), else in a thread."""
+        if self._is_sqlite:
+            return self.read_now(fn, *args, **kwargs)
+        return await asyncio.to_thread(lambda: self.read_now(fn, *args, **kwargs))
+
+    def read_now(
+        self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `fn` in a read transaction that begins now and ends with the call."""
+        with _explained(self._engine.url), self._reading() as connection:
+            return fn(connection, *args, **kwargs)
+
+    async def write(
+        self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `fn` in the writer thread, in one transaction, on disk when this returns."""
+        return await asyncio.wrap_future(self._submit(fn, *args, **kwargs))
+
+    def write_now(
+        self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do as `write` and block; never from within `fn`, nor from an event loop."""
+        return self._submit(fn, *args, **kwargs).result()
+
+    def close(self) -> None:
+        """Finish the writes that wait, then let go of every connection."""
+        self._writer.shutdown(wait=True)
+        with self._lock:
+            if self._held is not None:
+                self._held.close()
+                self._held = None
+            if self._write_connection is not None:
+                self._write_connection.close()
+                self._write_connection = None
+        self._engine.dispose()
+
+    def _submit(
+        self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
+        return self._writer.submit(self._write, lambda connection: fn(connection, *args, **kwargs))
+
+    def _write(self, fn: Callable[[Connection], T]) -> T:
+        with _explained(self._engine.url):
+            if not self._is_sqlite:
+                with self._engine.connect() as fresh, write_transaction(fresh):
+                    return fn(fresh)
+            if self._write_connection is None:
+                self._write_connection = self._engine.connect()
+            with write_transaction(self._write_connection) as connection:
+                return fn(connection)
+
+    def _hold_reader(self) -> Connection:
+        connection = self._engine.connect().execution_options(**READING)
+        connection.exec_driver_sql("PRAGMA query_only = ON")
+        connection.rollback()
+        return connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        if self._is_sqlite:
+            with self._lock:
+                if self._held is None:
+                    raise DatabaseUnavailable("The store is closed.")
+                with self._held.begin():
+                    yield self._held
+            return
+        options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        with self._engine.connect().execution_options(**options) as connection:
+            yield connection
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    engine = create_engine(
+        url,
+        poolclass=NullPool,
+        connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000},
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(raw: object, _record: object) -> None:
+    raw.isolation_level = None  # type: ignore[attr-defined]  # we write BEGIN ourselves
+    cursor = raw.cursor()  # type: ignore[attr-defined]
+    for pragma in (
+        f"busy_timeout = {BUSY_TIMEOUT_MS}",
+        "journal_mode = WAL",
+        "synchronous = FULL",  # survives a power cut, not only kill -9
+        "foreign_keys = ON",
+        "cache_size = -65536",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    reading = connection.get_execution_options().get("fediverdict_reading")
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def _create_file(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise DatabaseUnavailable(
+            f"The folder {path.parent} of database.url does not exist; "
+            "create it, or change database.url."
+        )
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise DatabaseUnavailable(
+            f"The database file {path} cannot be opened ({error.strerror}); "
+            "check its owner and permissions, or change database.url."
+        ) from error
+
+
+@contextmanager
+def _explained(url: URL) -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        if not _is_unavailable(error):
+            raise
+        cause = str(error.orig).strip().splitlines()[0]
+        raise DatabaseUnavailable(
+            f"The database {url.render_as_string(hide_password=True)} cannot be used ({cause}); "
+            "check that it runs, database.url and its permissions."
+        ) from error
+
+
+def _is_unavailable(error: DBAPIError) -> bool:
+    """Tell a database that is away, locked, full or none from a fault in a statement."""
+    name = type(error.orig).__name__
+    if name == "DatabaseError":  # sqlite3: "file is not a database"
+        return True
+    if name != "OperationalError":
+        return False
+    return not any(word in str(error.orig) for word in ("no such table", "no such column", "near "))

@@ -1,0 +1,209 @@
+"""Finds stored codes near a picture's: exhaustive search over all codes, held in memory.
+
+Decides what is near (PDQ <= 31 bits, any of the eight dihedral variants) and what is probable
+(PDQ 32..40, or pHash <= 47 to a code of our own; neither with dihedral variants). Pictures of
+quality under 50 are never matched: their hashes collide. SQL is the truth: the arrays follow
+the `changed` sequence of the table `codes`, in every process.
+"""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Row, bindparam, select
+
+from cache.tables import codes, issuers
+from cache.verdict import SELF, MatchKind
+
+NEAR_BITS = 31
+PROBABLE_BITS = 40
+PROBABLE_PHASH_BITS = 47
+MIN_QUALITY = 50
+CODE_BYTES = 32
+MAX_OWN_HITS = 256
+MAX_PEER_HITS = 32
+"""How many codes of one peer are looked at for one picture, the nearest first."""
+
+_CHANGED = (
+    select(
+        codes.c.id,
+        codes.c.image_id,
+        codes.c.issuer_id,
+        codes.c.pdq,
+        codes.c.pdq_quality,
+        codes.c.phash,
+        codes.c.withdrawn,
+        codes.c.changed,
+        (issuers.c.origin == SELF).label("own"),
+    )
+    .join_from(codes, issuers, issuers.c.id == codes.c.issuer_id)
+    .where(codes.c.changed > bindparam("since"))
+    .order_by(codes.c.changed)
+)
+
+Words = NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class NearCode:
+    """A code within reach: whose, of which picture, and how far (bits of PDQ, else of pHash)."""
+
+    image_id: int
+    issuer_id: int
+    own: bool  # a code of this instance
+    kind: MatchKind
+    distance: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Codes:
+    """Parallel arrays, one entry a code; never changed once made, so readers need no lock."""
+
+    ids: NDArray[np.int64]
+    image_ids: NDArray[np.int64]
+    issuer_ids: NDArray[np.int64]
+    own: NDArray[np.bool_]
+    has_phash: NDArray[np.bool_]
+    pdq: Words  # (4, n), a column a word
+    phash: Words  # (4, n)
+
+
+class NearIndex:
+    """The codes in memory; any thread may refresh and search."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._since = 0
+        self._codes = _codes_of([])
+
+    def __len__(self) -> int:
+        return len(self._codes.ids)
+
+    def refresh(self, connection: Connection) -> None:
+        """Take over what changed in `codes` since the last call."""
+        with self._lock:
+            rows = connection.execute(_CHANGED, {"since": self._since}).all()
+            if rows:
+                kept = _without(self._codes, [row.id for row in rows])
+                self._codes = _joined(kept, _codes_of([row for row in rows if _usable(row)]))
+                self._since = rows[-1].changed
+
+    def search(
+        self, variants: Sequence[bytes], quality: int | None, phash: bytes | None
+    ) -> list[NearCode]:
+        """Return every code near or probably near the picture, near ones first.
+
+        `variants` are PDQ codes of 32 bytes, the identity first. Exact: all codes are compared.
+        At most MAX_OWN_HITS codes of our own and MAX_PEER_HITS of each peer, the nearest, are
+        returned of each kind.
+        """
+        held = self._codes
+        if not variants or quality is None or quality < MIN_QUALITY or not len(held.ids):
+            return []
+        identity = _distances(held.pdq, variants[0])
+        nearest = identity.copy()
+        for variant in variants[1:]:
+            np.minimum(nearest, _distances(held.pdq, variant), out=nearest)
+        near = nearest <= NEAR_BITS
+        probable = ~near & (identity <= PROBABLE_BITS)
+        alike, phash_bits = _alike(held, phash)
+        by_phash = alike & ~near & ~probable
+        return [
+            *_capped(held, near, MatchKind.NEAR, nearest),
+            *_capped(held, probable, MatchKind.PROBABLE, identity),
+            *_capped(held, by_phash, MatchKind.PROBABLE, phash_bits),
+        ]
+
+
+def split_variants(packed: bytes | None) -> tuple[bytes, ...]:
+    """Return packed codes (32 bytes each) one by one."""
+    packed = packed or b""
+    return tuple(packed[at : at + CODE_BYTES] for at in range(0, len(packed), CODE_BYTES))
+
+
+def _usable(row: Row[tuple[object, ...]]) -> bool:
+    return not row.withdrawn and row.pdq_quality >= MIN_QUALITY and len(row.pdq) == CODE_BYTES
+
+
+def _words(hashes: Sequence[bytes]) -> Words:
+    """Return hashes of 32 bytes as (4, n) words."""
+    flat = np.frombuffer(b"".join(hashes), dtype=np.uint64).reshape(-1, 4)
+    return np.ascontiguousarray(flat.T)
+
+
+def _codes_of(rows: Sequence[Row[tuple[object, ...]]]) -> _Codes:
+    whole = [row.phash is not None and len(row.phash) == CODE_BYTES for row in rows]
+    return _Codes(
+        np.array([row.id for row in rows], dtype=np.int64),
+        np.array([row.image_id for row in rows], dtype=np.int64),
+        np.array([row.issuer_id for row in rows], dtype=np.int64),
+        np.array([row.own for row in rows], dtype=np.bool_),
+        np.array(whole, dtype=np.bool_),
+        _words([row.pdq for row in rows]),
+        _words(
+            [row.phash if has else bytes(CODE_BYTES) for row, has in zip(rows, whole, strict=True)]
+        ),
+    )
+
+
+def _without(held: _Codes, ids: Sequence[int]) -> _Codes:
+    keep = ~np.isin(held.ids, np.array(ids, dtype=np.int64))
+    if bool(keep.all()):
+        return held
+    return _Codes(
+        held.ids[keep],
+        held.image_ids[keep],
+        held.issuer_ids[keep],
+        held.own[keep],
+        held.has_phash[keep],
+        held.pdq[:, keep],
+        held.phash[:, keep],
+    )
+
+
+def _joined(first: _Codes, second: _Codes) -> _Codes:
+    return _Codes(
+        np.concatenate([first.ids, second.ids]),
+        np.concatenate([first.image_ids, second.image_ids]),
+        np.concatenate([first.issuer_ids, second.issuer_ids]),
+        np.concatenate([first.own, second.own]),
+        np.concatenate([first.has_phash, second.has_phash]),
+        np.concatenate([first.pdq, second.pdq], axis=1),
+        np.concatenate([first.phash, second.phash], axis=1),
+    )
+
+
+def _distances(columns: Words, code: bytes) -> NDArray[np.uint16]:
+    """Return the Hamming distance (0..256) of `code` to every column entry."""
+    words = np.frombuffer(code, dtype=np.uint64)
+    total = np.zeros(columns.shape[1], dtype=np.uint16)
+    for column, word in zip(columns, words, strict=True):
+        total += np.bitwise_count(column ^ word)
+    return total
+
+
+def _alike(held: _Codes, phash: bytes | None) -> tuple[NDArray[np.bool_], NDArray[np.uint16]]:
+    if phash is None or len(phash) != CODE_BYTES:
+        nothing = np.zeros(len(held.ids), dtype=np.bool_)
+        return nothing, nothing.astype(np.uint16)
+    bits = _distances(held.phash, phash)
+    return held.own & held.has_phash & (bits <= PROBABLE_PHASH_BITS), bits
+
+
+def _capped(
+    held: _Codes, mask: NDArray[np.bool_], kind: MatchKind, bits: NDArray[np.uint16]
+) -> list[NearCode]:
+    """Return the nearest codes under `mask`, of each issuer no more than its limit."""
+    found: list[NearCode] = []
+    at = np.flatnonzero(mask)
+    for issuer in np.unique(held.issuer_ids[at]):
+        theirs = at[held.issuer_ids[at] == issuer]
+        own = bool(held.own[theirs[0]])
+        limit = MAX_OWN_HITS if own else MAX_PEER_HITS
+        nearest = theirs[np.argsort(bits[theirs], kind="stable")][:limit]
+        found += [
+            NearCode(int(held.image_ids[i]), int(issuer), own, kind, int(bits[i])) for i in nearest
+        ]
+    return found

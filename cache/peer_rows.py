@@ -1,0 +1,230 @@
+"""Stores what peers attest and retract, once `federation` has verified it.
+
+Decides which row of a feed stands for a picture, and which of the peer's pictures stand in the
+near-match index. Rows of the two feeds of one issuer are kept apart; which of them counts is
+settled by `decide`. A retraction frees exactly its row. Every function wants a write
+transaction; applying a page twice changes nothing.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import Connection, delete, select
+
+from cache.codes import Code, code_of, set_codes
+from cache.feed_tables import early_retractions
+from cache.record import VERDICT_KEY, pipeline_rows, verdict_values
+from cache.rows import batches, insert_into
+from cache.tables import images, issuers, label_weights, verdicts
+from cache.verdict import Feed, Verdict
+
+Place = tuple[str, int]
+"""Where a row stands in a feed: (epoch, seq)."""
+
+RETRACTION_DAYS = 366
+"""How long an unknown target is remembered: no row lives longer."""
+
+
+def record_attestations(
+    connection: Connection,
+    *,
+    issuer_id: int,
+    feed: Feed,
+    follow_id: int,
+    rows: Sequence[Verdict],
+    retractions: Sequence[Place] = (),
+    now: int,
+) -> None:
+    """Store verified rows of one feed, each with its `epoch` and `seq`, then its retractions.
+
+    A target that is not here is remembered, should its row still come. Pipelines must have been
+    stored with `record.pipeline_row`; raises UnknownPipeline.
+    """
+    gone = _early(connection, follow_id, rows)
+    kept = _newest([row for row in rows if _place(row) not in gone])
+    image_ids = _image_ids(connection, [row.sha256 for row in kept], now)
+    _upsert(connection, issuer_id, feed, kept, image_ids)
+    freed = _retract(connection, issuer_id, feed, follow_id, retractions, now)
+    if feed is Feed.FLAGGED:
+        settle_peer_codes(connection, issuer_id, {*image_ids.values(), *freed})
+
+
+def withdraw_rows(
+    connection: Connection, *, issuer_id: int, feed: Feed, epoch: str | None, after_seq: int = 0
+) -> int:
+    """Delete a feed's rows of `epoch` past `after_seq` (all epochs for None), return how many.
+
+    For a new epoch, a stolen key, or an end of following.
+    """
+    chosen = [verdicts.c.issuer_id == issuer_id, verdicts.c.feed == int(feed)]
+    if epoch is not None:
+        chosen += [verdicts.c.epoch == epoch, verdicts.c.seq > after_seq]
+    gone = connection.execute(select(verdicts.c.image_id).where(*chosen)).scalars().all()
+    connection.execute(delete(verdicts).where(*chosen))
+    if feed is Feed.FLAGGED:
+        settle_peer_codes(connection, issuer_id, gone)
+    return len(gone)
+
+
+def settle_peer_codes(
+    connection: Connection, issuer_id: int, image_ids: Iterable[int] | None = None
+) -> None:
+    """Let the codes of a peer's flagged-feed rows stand while its flags weigh anything.
+
+    `image_ids` None means all of them, for when its weight changed.
+    """
+    wanted: dict[int, Code | None] = (
+        dict.fromkeys(_flagged_images(connection, issuer_id))
+        if image_ids is None
+        else dict.fromkeys(image_ids)
+    )
+    if flags_weigh(connection, issuer_id):
+        for some in batches(list(wanted)):
+            wanted |= _codes_of(connection, issuer_id, some)
+    set_codes(connection, issuer_id, wanted)
+
+
+def flags_weigh(connection: Connection, issuer_id: int) -> bool:
+    """Tell whether any flag of this peer could count, whatever the label."""
+    peer = connection.execute(
+        select(issuers.c.state, issuers.c.flag_weight).where(issuers.c.id == issuer_id)
+    ).one()
+    for_labels = connection.execute(
+        select(label_weights.c.flag_weight).where(label_weights.c.issuer_id == issuer_id)
+    ).scalars()
+    weights = [peer.flag_weight, *(weight or 0 for weight in for_labels)]
+    return bool(peer.state == "trusted" and max(weights) > 0)
+
+
+def _place(row: Verdict) -> Place:
+    return (str(row.epoch), int(row.seq or 0))
+
+
+def _newest(rows: Sequence[Verdict]) -> list[Verdict]:
+    """Return of rows about one thing the one that stands: later issued, then later in the feed."""
+    by_key = {
+        (row.sha256, row.pipeline, row.basis, row.rule): row
+        for row in sorted(rows, key=lambda row: (row.issued, row.seq or 0))
+    }
+    return list(by_key.values())
+
+
+def _early(connection: Connection, follow_id: int, rows: Sequence[Verdict]) -> set[Place]:
+    found: set[Place] = set()
+    for some in batches([int(row.seq or 0) for row in rows]):
+        found |= {
+            (row.epoch, row.seq)
+            for row in connection.execute(
+                select(early_retractions.c.epoch, early_retractions.c.seq).where(
+                    early_retractions.c.follow_id == follow_id,
+                    early_retractions.c.seq.in_(some),
+                )
+            )
+        }
+    return found
+
+
+def _image_ids(connection: Connection, hashes: Sequence[bytes], now: int) -> dict[bytes, int]:
+    if not hashes:
+        return {}
+    connection.execute(
+        insert_into(connection, images).on_conflict_do_nothing(index_elements=["sha256"]),
+        [{"sha256": sha256, "created": now, "fingerprinted": False} for sha256 in hashes],
+    )
+    found: dict[bytes, int] = {}
+    for some in batches(hashes):
+        rows = connection.execute(
+            select(images.c.sha256, images.c.id).where(images.c.sha256.in_(some))
+        )
+        found |= {row.sha256: row.id for row in rows}
+    return found
+
+
+def _upsert(
+    connection: Connection,
+    issuer_id: int,
+    feed: Feed,
+    rows: Sequence[Verdict],
+    image_ids: dict[bytes, int],
+) -> None:
+    if not rows:
+        return
+    by_id = pipeline_rows(connection, (row.pipeline for row in rows if row.pipeline))
+    statement = insert_into(connection, verdicts)
+    new, old = statement.excluded, verdicts.c
+    later = (new.issued > old.issued) | (
+        (new.issued == old.issued) & ((new.epoch != old.epoch) | (new.seq > old.seq))
+    )
+    values = [
+        {
+            "image_id": image_ids[row.sha256],
+            "issuer_id": issuer_id,
+            "pipeline_id": by_id[row.pipeline] if row.pipeline else 0,
+            **verdict_values(row, feed),
+        }
+        for row in rows
+    ]
+    updated = {name: new[name] for name in values[0] if name not in VERDICT_KEY}
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=VERDICT_KEY, set_=updated, where=later),
+        values,
+    )
+
+
+def _retract(
+    connection: Connection,
+    issuer_id: int,
+    feed: Feed,
+    follow_id: int,
+    places: Sequence[Place],
+    now: int,
+) -> set[int]:
+    freed: set[int] = set()
+    for epoch, seq in places:
+        here = [
+            verdicts.c.issuer_id == issuer_id,
+            verdicts.c.feed == int(feed),
+            verdicts.c.epoch == epoch,
+            verdicts.c.seq == seq,
+        ]
+        images_here = connection.execute(select(verdicts.c.image_id).where(*here)).scalars().all()
+        freed.update(images_here)
+        connection.execute(delete(verdicts).where(*here))
+        if not images_here:
+            _remember(connection, follow_id, epoch, seq, now)
+    return freed
+
+
+def _remember(connection: Connection, follow_id: int, epoch: str, seq: int, now: int) -> None:
+    connection.execute(
+        insert_into(connection, early_retractions)
+        .values(follow_id=follow_id, epoch=epoch, seq=seq, expires=now + RETRACTION_DAYS * 86_400)
+        .on_conflict_do_nothing()
+    )
+
+
+def _flagged_images(connection: Connection, issuer_id: int) -> Sequence[int]:
+    return (
+        connection.execute(
+            select(verdicts.c.image_id).where(
+                verdicts.c.issuer_id == issuer_id, verdicts.c.feed == int(Feed.FLAGGED)
+            )
+        )
+        .scalars()
+        .all()
+    )
+
+
+def _codes_of(
+    connection: Connection, issuer_id: int, image_ids: Sequence[int]
+) -> dict[int, Code | None]:
+    rows = connection.execute(
+        select(verdicts.c.image_id, verdicts.c.pdq, verdicts.c.pdq_quality)
+        .where(
+            verdicts.c.issuer_id == issuer_id,
+            verdicts.c.feed == int(Feed.FLAGGED),
+            verdicts.c.image_id.in_(image_ids),
+        )
+        .order_by(verdicts.c.issued, verdicts.c.id)
+    )
+    codes = {row.image_id: code_of(row.pdq, row.pdq_quality) for row in rows}
+    return {image_id: code for image_id, code in codes.items() if code is not None}

@@ -1,0 +1,235 @@
+"""Stores what this instance found out itself: pictures, pipelines, own verdicts, findings.
+
+Decides which of our pictures stand in the near-match index. Doing the same twice changes
+nothing. What peers say is left to `peer_rows`, what we tell them to `publish`. Every function
+wants a write transaction.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256 as sha256_of
+
+import rfc8785
+from sqlalchemy import Connection, select
+
+from cache.codes import code_of, set_codes
+from cache.errors import UnknownPipeline
+from cache.judgement import Judgement, PeerState, PipelineState
+from cache.lookup import findings_of_image, verdicts_of_image
+from cache.rows import insert_into, scores_text
+from cache.tables import findings, images, issuers, pipelines, verdicts
+from cache.verdict import SELF, Feed, Finding, FindingMatch, FingerprintLike, Verdict
+from cache.weigh import flagged_rules
+
+
+def record_image(
+    connection: Connection,
+    fingerprint: FingerprintLike,
+    *,
+    now: int,
+    variants: Sequence[bytes] = (),
+) -> int:
+    """Store a fingerprint that this instance computed, and return the picture's row id.
+
+    `variants` are the 8 dihedral PDQ codes, the identity first, kept so that a known picture
+    needs no decoding.
+    """
+    values = {
+        "content": fingerprint.content,
+        "pdq": fingerprint.pdq,
+        "pdq_quality": fingerprint.pdq_quality,
+        "pdq_variants": b"".join(variants) or None,
+        "phash": fingerprint.phash,
+        "fingerprinted": True,
+    }
+    connection.execute(
+        insert_into(connection, images)
+        .values(sha256=fingerprint.sha256, created=now, **values)
+        .on_conflict_do_update(index_elements=["sha256"], set_=values)
+    )
+    return image_row(connection, fingerprint.sha256, now=now)
+
+
+def image_row(connection: Connection, sha256: bytes, *, now: int) -> int:
+    """Return the row id of a picture, adding a row that knows its sha256 alone if need be."""
+    found = select(images.c.id).where(images.c.sha256 == sha256)
+    row_id = connection.execute(found).scalar_one_or_none()
+    if row_id is None:
+        connection.execute(images.insert().values(sha256=sha256, created=now))
+        row_id = connection.execute(found).scalar_one()
+    return int(row_id)
+
+
+def own_issuer(connection: Connection, *, now: int) -> int:
+    """Return the row id of this instance as an issuer."""
+    connection.execute(
+        insert_into(connection, issuers)
+        .values(origin=SELF, state=PeerState.SELF.value, created=now)
+        .on_conflict_do_nothing(index_elements=["origin"])
+    )
+    return int(
+        connection.execute(select(issuers.c.id).where(issuers.c.origin == SELF)).scalar_one()
+    )
+
+
+def pipeline_row(connection: Connection, description: Mapping[str, str]) -> int:
+    """Store a pipeline's description, and return its row id.
+
+    Its id on the wire is the SHA-256 of the description's RFC 8785 form, see `pipeline_id`.
+    """
+    text = rfc8785.dumps(dict(description))
+    digest = sha256_of(text).digest()
+    connection.execute(
+        insert_into(connection, pipelines)
+        .values(digest=digest, description=text.decode())
+        .on_conflict_do_nothing(index_elements=["digest"])
+    )
+    return _pipeline(connection, digest.hex())
+
+
+def pipeline_id(description: Mapping[str, str]) -> str:
+    """Return the id of a pipeline: the lower-case hex SHA-256 of its RFC 8785 form."""
+    return sha256_of(rfc8785.dumps(dict(description))).hexdigest()
+
+
+def pipeline_rows(connection: Connection, ids: Iterable[str]) -> dict[str, int]:
+    """Return the row ids of pipelines (hex ids); raises UnknownPipeline."""
+    return {name: _pipeline(connection, name) for name in set(ids)}
+
+
+def record_verdict(
+    connection: Connection, verdict: Verdict, judgement: Judgement, *, now: int
+) -> None:
+    """Store a verdict of our own; of one picture and pipeline the later issued stays.
+
+    The picture's code enters the near-match index while any verdict of ours flags it, or a
+    person upheld or escalated it. Raises UnknownPipeline.
+    """
+    image_id = image_row(connection, verdict.sha256, now=now)
+    issuer_id = own_issuer(connection, now=now)
+    values = verdict_values(verdict, Feed.OWN)
+    values["pipeline_id"] = _pipeline(connection, verdict.pipeline or "")
+    statement = insert_into(connection, verdicts).values(
+        image_id=image_id, issuer_id=issuer_id, **values
+    )
+    updated = {name: statement.excluded[name] for name in values if name not in VERDICT_KEY}
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=VERDICT_KEY,
+            set_=updated,
+            where=statement.excluded.issued >= verdicts.c.issued,
+        )
+    )
+    settle_own_code(connection, image_id, judgement, now=now)
+
+
+VERDICT_KEY = ["image_id", "issuer_id", "feed", "pipeline_id", "basis", "rule"]
+"""What is unique in `verdicts`."""
+
+
+def verdict_values(verdict: Verdict, feed: Feed) -> dict[str, object]:
+    """Return a verdict's columns, but for the row ids of image, issuer and pipeline."""
+    return {
+        "feed": int(feed),
+        "basis": int(verdict.basis),
+        "rule": verdict.rule or "",
+        "finding": verdict.finding.value if verdict.finding else None,
+        "scores": scores_text(verdict.scores),
+        "content": verdict.content,
+        "pdq": verdict.pdq,
+        "pdq_quality": verdict.pdq_quality,
+        "issued": verdict.issued,
+        "expires": verdict.expires,
+        "frames_seen": verdict.frames_seen,
+        "frames_total": verdict.frames_total,
+        "epoch": verdict.epoch,
+        "seq": verdict.seq,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class NewFinding:
+    """What a person here decided of one rule for one picture, and why."""
+
+    sha256: bytes
+    rule: str
+    finding: Finding
+    reason: str
+    decided_by: str
+
+
+def record_finding(
+    connection: Connection, new: NewFinding, judgement: Judgement, *, now: int
+) -> None:
+    """Append a person's finding; it holds for the picture and for its equals in content."""
+    image_id = image_row(connection, new.sha256, now=now)
+    content = connection.execute(
+        select(images.c.content).where(images.c.id == image_id)
+    ).scalar_one()
+    connection.execute(
+        findings.insert().values(
+            image_id=image_id,
+            content=content,
+            rule=new.rule,
+            finding=new.finding.value,
+            reason=new.reason,
+            decided_by=new.decided_by,
+            decided=now,
+        )
+    )
+    for equal in equal_images(connection, image_id):
+        settle_own_code(connection, equal, judgement, now=now)
+
+
+def settle_own_code(
+    connection: Connection, image_id: int, judgement: Judgement, *, now: int
+) -> None:
+    """Let the picture's code stand in the near-match index, or withdraw it."""
+    issuer_id = own_issuer(connection, now=now)
+    stands = bears_code(
+        verdicts_of_image(connection, image_id, issuer_id),
+        findings_of_image(connection, image_id),
+        judgement,
+    )
+    image = connection.execute(
+        select(images.c.pdq, images.c.pdq_quality, images.c.phash).where(images.c.id == image_id)
+    ).one()
+    code = code_of(image.pdq, image.pdq_quality, image.phash) if stands else None
+    set_codes(connection, issuer_id, {image_id: code})
+
+
+def bears_code(own: Iterable[Verdict], found: Iterable[FindingMatch], judgement: Judgement) -> bool:
+    """Tell whether a picture of ours is flagged, upheld or under review.
+
+    Expired and retired flags count (design, "Deciding", step 4), those in shadow do not, and a
+    person's dismissal takes its rule away.
+    """
+    newest = list(found)
+    if any(finding.finding is not Finding.DISMISSED for finding in newest):
+        return True
+    dismissed = {finding.rule for finding in newest}
+    rules = {name: rule for name, rule in judgement.rules.items() if name not in dismissed}
+    return any(
+        flagged_rules(verdict, rules, judgement)
+        for verdict in own
+        if (terms := judgement.terms(verdict)) and terms.state is not PipelineState.SHADOW
+    )
+
+
+def equal_images(connection: Connection, image_id: int) -> set[int]:
+    """Return the row ids of the picture and of those we judged that equal it in content."""
+    content = select(images.c.content).where(images.c.id == image_id).scalar_subquery()
+    rows = select(verdicts.c.image_id).where(
+        verdicts.c.content == content, verdicts.c.feed == int(Feed.OWN)
+    )
+    return {image_id, *connection.execute(rows).scalars()}
+
+
+def _pipeline(connection: Connection, pipeline: str) -> int:
+    digest = bytes.fromhex(pipeline)
+    row_id = connection.execute(
+        select(pipelines.c.id).where(pipelines.c.digest == digest)
+    ).scalar_one_or_none()
+    if row_id is None:
+        raise UnknownPipeline(f"The pipeline {pipeline} is not stored here; describe it first.")
+    return int(row_id)

@@ -1,0 +1,73 @@
+"""The settings of the cache as they stand in the config file; weights become hundredths here."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+WeightInFile = Annotated[float, Field(ge=0.0, le=1.0)]
+QuorumInFile = Annotated[float, Field(gt=0.0, le=100.0)]
+
+LATER = "comes with the issue 'Memory and judgement'; leave it at \"off\""
+
+
+def hundredths(number: float) -> int:
+    """Return a weight or quorum of the config file as integer hundredths."""
+    return round(number * 100)
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DatabaseSettings(_Settings):
+    """`[database]`."""
+
+    url: str = "sqlite:///state/fediverdict.sqlite3"
+
+
+class DecideSettings(_Settings):
+    """`[decide]`."""
+
+    clean_quorum: QuorumInFile = 1.0
+    flag_quorum: QuorumInFile = 2.0
+    near_clean: str = "off"
+
+    @field_validator("near_clean")
+    @classmethod
+    def _only_off(cls, value: str) -> str:
+        if value != "off":
+            raise ValueError(f"near_clean = {value!r} {LATER}")
+        return value
+
+
+class TrustSettings(_Settings):
+    """`[trust]`."""
+
+    audit: str = "off"
+
+    @field_validator("audit")
+    @classmethod
+    def _only_off(cls, value: str) -> str:
+        if value != "off":
+            raise ValueError(f"audit = {value!r} {LATER}")
+        return value
+
+
+class PeerDefaults(_Settings):
+    """`[peers.defaults]`: what a new peer starts with."""
+
+    clean_weight: WeightInFile = 0.0
+    flag_weight: WeightInFile = 0.0
+    labels: tuple[str, ...] = ("*",)
+    max_age_days: Annotated[int, Field(ge=1, le=366)] = 180
+    audit_rate: WeightInFile = 0.05
+    min_agreement: WeightInFile = 0.95
+
+
+class ReuseSettings(_Settings):
+    """`[reuse]`: how long a verdict of ours stands."""
+
+    verdict_days: Annotated[int, Field(ge=1, le=366)] = 180
+
+
+PipelineStateInFile = Literal["default", "accepted", "retired", "shadow"]
