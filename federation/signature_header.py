@@ -4,7 +4,6 @@ Decides what a signature says, not whether it holds. Its size is checked before 
 and it is read in one pass without patterns, so that no header can make it slow.
 """
 
-import binascii
 from base64 import b64decode
 from dataclasses import dataclass
 from typing import Final
@@ -80,9 +79,12 @@ def _covered(value: str) -> tuple[str, ...]:
 
 def _value(text: str) -> bytes:
     try:
-        return b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
+        value = b64decode(text, validate=True)
+    except ValueError as error:
         raise BadSignature("the signature is not base64") from error
+    if not value:
+        raise BadSignature("the Signature header holds no signature")
+    return value
 
 
 def _integer(text: str | None) -> int | None:
