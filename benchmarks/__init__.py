@@ -1,0 +1,1 @@
+"""Reproducible measurements beside a peer in one run, with their results."""

@@ -1,0 +1,5 @@
+"""`python -m fediverdict` is the command `fediverdict`."""
+
+from fediverdict.cli import main
+
+main()

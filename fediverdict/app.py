@@ -1,0 +1,74 @@
+"""The one place that joins the parts of `serve`: typed keys, one cleanup context a resource."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+from federation.service import Federation
+
+from cache.database import Store
+from fediverdict.api import Api
+from fediverdict.config import Config
+from fediverdict.judge import Judge
+from fediverdict.parts import build_judge
+from fediverdict.peering import own_instance, user_agent
+from fediverdict.problems import problems
+from scanner.errors import ModelError
+
+logger = logging.getLogger(__name__)
+
+JUDGE = web.AppKey("judge", Judge)
+FEDERATION = web.AppKey("federation", Federation)
+
+
+def build_app(config: Config, store: Store) -> web.Application:
+    """Return the application of one `serve` process over an open store."""
+    app = web.Application(
+        middlewares=[problems], client_max_size=config.federation.activity_bytes + 1
+    )
+    judge = app[JUDGE] = build_judge(config, store)
+    federation = app[FEDERATION] = _federation(config, store, judge)
+    app.add_routes(Api(config, store, judge).routes())
+    app.add_routes(federation.routes())
+    app.cleanup_ctx.append(_federation_loops)
+    if config.scanner.preload:
+        app.cleanup_ctx.append(_model)
+    return app
+
+
+def _federation(config: Config, store: Store, judge: Judge) -> Federation:
+    return Federation(
+        store=store,
+        instance=own_instance(config, store),
+        settings=config.federation,
+        feed_settings=config.feed,
+        rules=judge.judgements.rule_texts,
+        state_dir=config.instance.state_dir,
+        user_agent=user_agent(config),
+    )
+
+
+async def _federation_loops(app: web.Application) -> AsyncIterator[None]:
+    await app[FEDERATION].start()
+    yield
+    await app[FEDERATION].stop()
+
+
+async def _model(app: web.Application) -> AsyncIterator[None]:
+    """Load the model while the server answers already; what can be reused needs no model."""
+    loading = asyncio.create_task(_load(app[JUDGE]))
+    yield
+    loading.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await loading
+
+
+async def _load(judge: Judge) -> None:
+    if judge.scanner is None:
+        return
+    try:
+        await judge.scanner.load()
+    except ModelError as error:
+        logger.error("the model cannot be loaded, so nothing is scanned: %s", error)

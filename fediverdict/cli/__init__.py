@@ -1,0 +1,78 @@
+"""The command line: one file a noun; this one joins them and turns errors into exit codes."""
+
+import sys
+
+import click
+
+from cache.errors import CacheError
+from federation.errors import FederationError
+from fediverdict.cli.context import Context, pass_context
+from fediverdict.cli.database import db
+from fediverdict.cli.demo import demo
+from fediverdict.cli.followers import followers
+from fediverdict.cli.init import init
+from fediverdict.cli.lookup import explain, lookup
+from fediverdict.cli.peers import peers
+from fediverdict.cli.scan import scan
+from fediverdict.cli.serve import serve
+from fediverdict.cli.tokens import tokens
+from fediverdict.errors import FAILED, USAGE, UserError
+from scanner.errors import PolicyError, ScannerError
+
+__all__ = ["main", "pass_context"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="fediverdict")
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(dir_okay=False),
+    help="Config file; default FEDIVERDICT_CONFIG, else ./config.toml.",
+)
+@click.pass_context
+def fediverdict(context: click.Context, config_path: str | None) -> None:
+    """Reuse picture moderation verdicts between fediverse servers.
+
+    Exit codes: 0 fine, 1 found something, 2 usage, 3 failed.
+    """
+    context.obj = Context(config_path)
+
+
+for command in (
+    init,
+    serve,
+    scan,
+    lookup,
+    explain,
+    peers,
+    followers,
+    tokens,
+    db,
+    demo,
+):
+    fediverdict.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; every foreseen error is one sentence and an exit code."""
+    try:
+        code = fediverdict.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = USAGE
+    except click.Abort:
+        click.echo("stopped; what was done is kept", err=True)
+        code = FAILED
+    except UserError as error:
+        code = _say(error, error.code)
+    except PolicyError as error:
+        code = _say(error, USAGE)
+    except (CacheError, FederationError, ScannerError) as error:
+        code = _say(error, FAILED)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(error: Exception, code: int) -> int:
+    click.echo(f"fediverdict: {error}", err=True)
+    return code

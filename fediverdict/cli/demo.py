@@ -1,0 +1,57 @@
+"""`fediverdict demo`: the point of it all, on real pictures, in about a minute."""
+
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+from fediverdict.cli.context import json_option, print_json
+from fediverdict.demo import result
+from fediverdict.demo.run import Demo
+from fediverdict.errors import UserError
+
+
+@click.command()
+@click.option("--keep", is_flag=True, help="Leave the two instances running until Ctrl-C.")
+@json_option
+def demo(keep: bool, as_json: bool) -> int:
+    """Run two instances: alpha scans pictures, beta follows it and answers without inference."""
+    with tempfile.TemporaryDirectory(prefix="fediverdict-demo-") as folder:
+        story = Demo(Path(folder), lambda text: click.echo(text, err=as_json))
+        try:
+            story.run()
+            _tell(story, as_json)
+            if keep:
+                _wait(story)
+        finally:
+            story.stop()
+        return _verdict(story)
+
+
+def _tell(story: Demo, as_json: bool) -> None:
+    if as_json:
+        print_json(result.as_json(story))
+        return
+    click.echo("")
+    for line in result.lines(story):
+        click.echo(line)
+    click.echo(f"ran in {story.seconds:.0f} s")
+
+
+def _wait(story: Demo) -> None:
+    for address in story.addresses:
+        click.echo(address, err=True)
+    click.echo("the two keep running; Ctrl-C ends them", err=True)
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        time.sleep(0)
+
+
+def _verdict(story: Demo) -> int:
+    found = result.problems(story)
+    if found:
+        raise UserError("the demo did not show what it promised:\n  " + "\n  ".join(found))
+    return 0

@@ -1,0 +1,148 @@
+"""`fediverdict lookup` and `explain`: what is known of pictures, without scanning any."""
+
+import asyncio
+import re
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cache.verdict import SELF, Decision, FindingMatch, Match
+from fediverdict.answers import answer_json
+from fediverdict.api import LookupItem
+from fediverdict.cli.context import Context, json_option, pass_context, print_json, print_table
+from fediverdict.errors import UsageError, UserError
+from fediverdict.judge import Answer, Judge, Look
+from fediverdict.parts import build_judge
+
+FOUND = frozenset({Decision.FLAGGED, Decision.REVIEW})
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@click.command()
+@click.argument("pictures", nargs=-1, required=True, metavar="PICTURE...")
+@json_option
+@pass_context
+def lookup(context: Context, pictures: tuple[str, ...], as_json: bool) -> int:
+    """Say what this instance makes of each PICTURE (a file, or a SHA-256 in hex) without a scan.
+
+    Ends with 1 when one is flagged or up for review.
+    """
+    answers = _answers(context, pictures)
+    if as_json:
+        for name, answer in answers:
+            print_json({"picture": name, **answer_json(answer, show_distance=True)})
+    else:
+        print_table(
+            ("decision", "match", "picture", "why"),
+            [(a.decision, _kind(a), name, a.sentence) for name, a in answers],
+        )
+    return int(any(answer.decision in FOUND for _, answer in answers))
+
+
+@click.command()
+@click.argument("picture")
+@json_option
+@pass_context
+def explain(context: Context, picture: str, as_json: bool) -> int:
+    """Say why this instance decides as it does about PICTURE (a file, or a SHA-256 in hex)."""
+    [(name, answer)] = _answers(context, [picture])
+    if as_json:
+        print_json({"picture": name, **_explained(answer)})
+    else:
+        _print_explained(name, answer)
+    return int(answer.decision in FOUND)
+
+
+def _answers(context: Context, pictures: Iterable[str]) -> list[tuple[str, Answer]]:
+    judge = build_judge(context.config, context.store, can_scan=False)
+    return [(name, asyncio.run(_answer(judge, name))) for name in pictures]
+
+
+async def _answer(judge: Judge, picture: str) -> Answer:
+    if SHA256.fullmatch(picture):
+        look: Look | Answer = await judge.look_up(LookupItem(bytes.fromhex(picture)))
+    else:
+        look = await judge.look(read_picture(Path(picture), judge.limits.image_bytes))
+    return look if isinstance(look, Answer) else look.answer()
+
+
+def read_picture(path: Path, limit_bytes: int) -> bytes:
+    """Return a file's bytes, at most one more than the limit; raises UserError."""
+    try:
+        with path.open("rb") as file:
+            return file.read(limit_bytes + 1)
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no file {path}, and it is no SHA-256 in hex") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _kind(answer: Answer) -> str:
+    return str(answer.outcome.kind) if answer.outcome else "none"
+
+
+def _explained(answer: Answer) -> dict[str, Any]:
+    matches = [_match_json(match) for match in answer.evidence.matches]
+    findings = [_finding_json(found) for found in answer.evidence.findings]
+    shown = answer_json(answer, show_distance=True)
+    return {**shown, "verdicts": matches, "findings": findings}
+
+
+def _match_json(match: Match) -> dict[str, Any]:
+    verdict = match.verdict
+    return {
+        "issuer": verdict.issuer,
+        "match": {"kind": match.kind, "distance": match.distance},
+        "sha256": verdict.sha256.hex(),
+        "feed": verdict.feed.name.lower(),
+        "basis": verdict.basis.name.lower(),
+        "pipeline": verdict.pipeline,
+        "scores": dict(verdict.scores),
+        "rule": verdict.rule,
+        "finding": verdict.finding,
+        "issued": verdict.issued,
+        "expires": verdict.expires,
+    }
+
+
+def _finding_json(found: FindingMatch) -> dict[str, Any]:
+    return {
+        "match": {"kind": found.kind, "distance": found.distance},
+        "rule": found.rule,
+        "finding": found.finding,
+        "decided": found.decided,
+        "decided_by": found.decided_by,
+        "reason": found.reason,
+    }
+
+
+def _print_explained(name: str, answer: Answer) -> None:
+    click.echo(f"{name}: {answer.decision}\n{answer.sentence}")
+    if answer.fingerprint is not None:
+        click.echo(f"sha256 {answer.fingerprint.sha256.hex()}")
+    matches, findings = answer.evidence.matches, answer.evidence.findings
+    if not matches and not findings:
+        click.echo("no verdict is held on it or on a picture near it")
+        return
+    rows = [_match_row(match) for match in matches] + [_finding_row(f) for f in findings]
+    print_table(("issuer", "match", "bits", "says", "issued", "expires"), rows)
+
+
+def _match_row(match: Match) -> tuple[object, ...]:
+    verdict = match.verdict
+    scores = " ".join(f"{label}={score}" for label, score in sorted(verdict.scores.items()))
+    says = scores or f"{verdict.rule} {verdict.finding}"
+    issuer = "this instance" if verdict.issuer == SELF else verdict.issuer
+    return issuer, match.kind, match.distance, says, _day(verdict.issued), _day(verdict.expires)
+
+
+def _finding_row(found: FindingMatch) -> tuple[object, ...]:
+    says = f"{found.rule} {found.finding}: {found.reason}"
+    return f"{found.decided_by} (here)", found.kind, found.distance, says, _day(found.decided), "-"
+
+
+def _day(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds))

@@ -1,0 +1,231 @@
+"""The configuration: TOML, overlaid by environment variables, frozen, unknown keys refused.
+
+Every room owns the settings of its limits; this file only joins them. A relative path in the
+file is relative to the file's folder. `FEDIVERDICT_DECIDE__FLAG_QUORUM=1.5` sets
+`decide.flag_quorum`; its value is read as TOML, else as text.
+"""
+
+import difflib
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cache.settings import (
+    DatabaseSettings,
+    DecideSettings,
+    PeerDefaults,
+    ReuseSettings,
+    TrustSettings,
+)
+from federation.errors import FederationError
+from federation.origin import parse_origin
+from federation.settings import FederationSettings, FeedSettings
+from fediverdict.errors import ConfigError
+from scanner.limits import Limits
+from scanner.settings import ScannerSettings
+
+ENV_PREFIX = "FEDIVERDICT_"
+ENV_CONFIG = "FEDIVERDICT_CONFIG"
+DEFAULT_NAME = "config.toml"
+
+Share = Literal["off", "public", "all"]
+Threshold = Annotated[int, Field(ge=0, le=10_000)]
+PipelineId = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Settings(BaseModel):
+    """A frozen table of the config file that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InstanceSettings(Settings):
+    """Who this instance is."""
+
+    base_url: str = "http://127.0.0.1:8700"
+    name: str = "Fediverdict"
+    state_dir: Path = Path("state")
+
+
+class HttpSettings(Settings):
+    """Where the instance listens."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8700
+    lookup_items: Annotated[int, Field(ge=1)] = 1_000
+    lookup_bytes: Annotated[int, Field(ge=1_024)] = 1_048_576
+    concurrent_scans: Annotated[int, Field(ge=1)] = 16
+
+
+class ApiSettings(Settings):
+    """How the verdicts of pictures that come in through the API are shared."""
+
+    share: Share = "off"
+
+
+class SourceSettings(Settings):
+    """A place where pictures lie."""
+
+    path: Path
+    share: Share = "off"
+
+
+class PipelineSettings(Settings):
+    """Whose scores are reused: thresholds of one pipeline, 0..10000 a label."""
+
+    thresholds: dict[str, Threshold]
+    state: Literal["accepted", "retired", "shadow"] = "accepted"
+
+
+class PeersSettings(Settings):
+    """What a new peer starts with."""
+
+    defaults: PeerDefaults = PeerDefaults()
+
+
+class Config(Settings):
+    """The whole configuration; every default is safe."""
+
+    instance: InstanceSettings = InstanceSettings()
+    http: HttpSettings = HttpSettings()
+    api: ApiSettings = ApiSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    limits: Limits = Limits()
+    scanner: ScannerSettings = ScannerSettings()
+    decide: DecideSettings = DecideSettings()
+    trust: TrustSettings = TrustSettings()
+    reuse: ReuseSettings = ReuseSettings()
+    peers: PeersSettings = PeersSettings()
+    feed: FeedSettings = FeedSettings()
+    federation: FederationSettings = FederationSettings()
+    sources: dict[str, SourceSettings] = {}
+    pipelines: dict[PipelineId, PipelineSettings] = {}
+    rules: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _base_url_is_an_origin(self) -> Self:
+        try:
+            parse_origin(self.instance.base_url, allow_http=True)
+        except FederationError as error:
+            raise ValueError(f"instance.base_url: {error}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _private_addresses_are_for_tests(self) -> Self:
+        https = self.instance.base_url.startswith("https://")
+        if self.federation.allow_private_addresses and https:
+            raise ValueError(
+                "federation.allow_private_addresses is for tests on loopback and is refused "
+                "with an https base URL; remove it"
+            )
+        if not self.federation.allow_private_addresses and not https and self._public():
+            raise ValueError("instance.base_url must begin with https://")
+        return self
+
+    def _public(self) -> bool:
+        return not self.instance.base_url.startswith(("http://127.0.0.1", "http://localhost"))
+
+
+def find_config(path: Path | None) -> Path:
+    """Return the config file to read: the one named, `FEDIVERDICT_CONFIG`, or ./config.toml."""
+    found = path or Path(os.environ.get(ENV_CONFIG, DEFAULT_NAME))
+    if not found.is_file():
+        raise ConfigError(f"no configuration at {found}; make one with `fediverdict init`")
+    return found
+
+
+def load_config(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
+    """Read and check one config file; raises ConfigError with one sentence."""
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    return parse_config(_overlaid(values, environment), path)
+
+
+def parse_config(values: Mapping[str, Any], path: Path) -> Config:
+    """Check the values of a config file; relative paths are taken from its folder."""
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_sentence(error)}") from error
+    return _absolute(config, path.resolve().parent)
+
+
+def _overlaid(values: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    for name, text in sorted(environment.items()):
+        if not name.startswith(ENV_PREFIX) or name == ENV_CONFIG:
+            continue
+        table = values
+        *path, last = name.removeprefix(ENV_PREFIX).lower().split("__")
+        for key in path:
+            table = table.setdefault(key, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"{name} names a table, but the config has a value there")
+        table[last] = _toml_value(text)
+    return values
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _absolute(config: Config, folder: Path) -> Config:
+    instance = config.instance.model_copy(
+        update={"state_dir": folder / config.instance.state_dir.expanduser()}
+    )
+    sources = {
+        name: source.model_copy(update={"path": folder / source.path.expanduser()})
+        for name, source in config.sources.items()
+    }
+    database = config.database.model_copy(update={"url": absolute_url(config.database.url, folder)})
+    return config.model_copy(
+        update={"instance": instance, "sources": sources, "database": database}
+    )
+
+
+def absolute_url(url: str, folder: Path) -> str:
+    """Return the database URL with a relative SQLite path taken from `folder`."""
+    prefix = "sqlite:///"
+    if not url.startswith(prefix) or url == prefix:
+        return url
+    return prefix + str(folder / Path(url.removeprefix(prefix)).expanduser())
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"{place}: {first['msg'].removeprefix('Value error, ')}".removeprefix(": ")
+    known = sorted(setting_names())
+    near = difflib.get_close_matches(place, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else "; see config.sample.toml"
+    return f"unknown key {place}{hint}"
+
+
+def setting_names(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:
+    """Give the dotted name of every setting; free tables stand as `sources`, `pipelines`."""
+    for name, field in model.model_fields.items():
+        inner = _model_of(field.annotation)
+        yield prefix + name
+        if inner is not None:
+            yield from setting_names(inner, f"{prefix}{name}.")
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        return next((m for a in typing.get_args(annotation) if (m := _model_of(a))), None)
+    return None

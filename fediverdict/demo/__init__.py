@@ -1,0 +1,1 @@
+"""The demo: two instances on loopback, real pictures, and what reuse saves."""

@@ -1,0 +1,50 @@
+"""Errors of the HTTP API as problem details (RFC 9457), by one middleware."""
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from cache.errors import CacheError
+from scanner.errors import ScannerError
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+API_PREFIX = "/api/"
+
+
+class Problem(Exception):
+    """An API call that is answered with an HTTP status and one sentence."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.detail = status, detail
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer errors under /api/ as application/problem+json; the cause goes to the log."""
+    if not request.path.startswith(API_PREFIX):
+        return await handler(request)
+    try:
+        return await handler(request)
+    except Problem as error:
+        return _answer(error.status, error.detail)
+    except web.HTTPException as error:
+        return _answer(error.status, error.reason)
+    except (CacheError, ScannerError):
+        logger.exception("the request could not be served")
+        return _answer(503, "The instance cannot serve this now; its log says why.")
+
+
+def _answer(status: int, detail: str) -> web.Response:
+    body = {"type": "about:blank", "title": detail, "status": status, "detail": detail}
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    return web.Response(
+        status=status,
+        text=json.dumps(body),
+        content_type="application/problem+json",
+        headers=headers,
+    )
