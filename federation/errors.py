@@ -81,6 +81,13 @@ class BlockedDomain(FederationError):
     public = "This instance does not talk to yours."
 
 
+class NotAsked(FederationError):
+    """A peer sends something that nobody here asked it for."""
+
+    status = 403
+    public = "This instance does not expect that from you."
+
+
 class NotFound(FederationError):
     """There is nothing at this address for whoever asked."""
 

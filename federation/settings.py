@@ -31,7 +31,6 @@ class FederationSettings(BaseModel):
     retry_seconds: int = Field(default=60, ge=1)  # first wait after a failure, then doubled
     retry_seconds_max: int = Field(default=43_200, ge=1)
     pull_seconds: int = Field(default=900, ge=1)  # how often a followed feed is asked
-    inline_bytes: int = Field(default=49_152, ge=1_024)  # a Create of this size carries a stub
 
 
 class FeedSettings(BaseModel):

@@ -1,0 +1,136 @@
+"""Peers' actors: fetched from their own id, checked, remembered in `remote_actors`.
+
+Its law: an actor comes only from the URL that is its id, over TLS. Nobody makes us fetch at
+will: one try per actor in `key_refetch_seconds`, whether it succeeded or not, and for actors
+we have never met `key_fetches_per_minute` over all of them. Key ids are never fetched: the
+actor that a message names must list the key. Rows that nobody follows are bounded.
+"""
+
+import asyncio
+import json
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from weakref import WeakValueDictionary
+
+from sqlalchemy import Connection, delete, func, select
+
+from cache.database import Store
+from cache.feed_tables import followers, follows, remote_actors
+from cache.rows import insert_into
+from federation.client import Client
+from federation.errors import FetchFailed, TooManyRequests
+from federation.media import Kind
+from federation.origin import Url
+from federation.remote_actor import RemoteActor, parse_actor
+from federation.settings import FederationSettings
+from federation.strictjson import JsonObject, parse
+
+_REMEMBERED_TRIES = 10_000  # actors whose last try is kept in memory
+
+
+class Actors:
+    """The actors of peers; all times come from `clock`, in epoch seconds."""
+
+    def __init__(
+        self,
+        store: Store,
+        client: Client,
+        settings: FederationSettings,
+        clock: Callable[[], int],
+        instance_id: Url,
+    ) -> None:
+        self._store = store
+        self._client = client
+        self._settings = settings
+        self._clock = clock
+        self._instance_id = instance_id
+        self._tried: OrderedDict[str, int] = OrderedDict()
+        self._strangers: deque[int] = deque()  # times of fetches for actors never met
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def known(self, actor_id: str) -> RemoteActor | None:
+        """Return the actor as remembered, or None; fetches nothing."""
+        document = await self._store.read(_document, actor_id)
+        return None if document is None else self._parse(document, actor_id)
+
+    async def get(self, actor_id: Url) -> RemoteActor:
+        """Return the actor as remembered, else fetched within the limits, once for all askers."""
+        async with self._locks.setdefault(actor_id, asyncio.Lock()):
+            return await self.known(actor_id) or await self.refetch(actor_id)
+
+    async def refetch(self, actor_id: Url) -> RemoteActor:
+        """Fetch the actor anew within the limits; raises `TooManyRequests` past them."""
+        now = self._clock()
+        last = self._tried.get(actor_id)
+        if last is not None and now - last < self._settings.key_refetch_seconds:
+            message = f"{actor_id} was fetched {now - last} s ago, it is not asked again yet"
+            raise TooManyRequests(message)
+        if await self._store.read(_document, actor_id) is None:
+            self._count_stranger(now)
+        return await self.fetch(actor_id)
+
+    async def fetch(self, actor_id: Url) -> RemoteActor:
+        """Fetch the actor now, at an admin's or our own wish; raises a `FederationError`."""
+        now = self._clock()
+        self._note_try(actor_id, now)
+        answer = await self._client.get(
+            actor_id, Kind.ACTIVITY, self._settings.document_bytes, self._instance_id
+        )
+        if answer.url != actor_id:
+            message = f"{actor_id} redirects to {answer.url}: that is not its id"
+            raise FetchFailed(message)
+        document = parse(answer.body, self._settings.document_bytes)
+        actor = self._parse(document, actor_id)
+        await self._store.write(_remember, actor, document, now, self._settings.remote_actors)
+        return actor
+
+    def _parse(self, document: JsonObject, actor_id: str) -> RemoteActor:
+        http = self._settings.allow_private_addresses
+        return parse_actor(document, actor_id, allow_http=http)
+
+    def _note_try(self, actor_id: str, now: int) -> None:
+        self._tried[actor_id] = now
+        self._tried.move_to_end(actor_id)
+        while len(self._tried) > _REMEMBERED_TRIES:
+            self._tried.popitem(last=False)
+
+    def _count_stranger(self, now: int) -> None:
+        while self._strangers and self._strangers[0] <= now - 60:
+            self._strangers.popleft()
+        if len(self._strangers) >= self._settings.key_fetches_per_minute:
+            message = "more unknown actors in a minute than we are willing to fetch"
+            raise TooManyRequests(message)
+        self._strangers.append(now)
+
+
+def _document(conn: Connection, actor_id: str) -> JsonObject | None:
+    text = conn.scalar(select(remote_actors.c.document).where(remote_actors.c.actor_id == actor_id))
+    return None if text is None else dict(json.loads(text))
+
+
+def _remember(
+    conn: Connection, actor: RemoteActor, document: JsonObject, now: int, limit: int
+) -> None:
+    """Store the actor, and drop the oldest of those that nobody follows past `limit` rows."""
+    values = {"document": json.dumps(document), "fetched": now}
+    upsert = insert_into(conn, remote_actors).values(
+        actor_id=actor.id, origin=actor.origin, **values
+    )
+    conn.execute(upsert.on_conflict_do_update(index_elements=["actor_id"], set_=values))
+    count = conn.scalar(select(func.count()).select_from(remote_actors)) or 0
+    if count > limit:
+        _drop_oldest(conn, count - limit, actor.id)
+
+
+def _drop_oldest(conn: Connection, count: int, keep: str) -> None:
+    oldest = (
+        select(remote_actors.c.id)
+        .where(
+            remote_actors.c.actor_id != keep,
+            remote_actors.c.actor_id.not_in(select(followers.c.actor_id)),
+            remote_actors.c.actor_id.not_in(select(follows.c.actor_id)),
+        )
+        .order_by(remote_actors.c.fetched)
+        .limit(count)
+    )
+    conn.execute(delete(remote_actors).where(remote_actors.c.id.in_(oldest)))

@@ -1,0 +1,105 @@
+"""What our actors show to whoever asks, and the pages for approved followers.
+
+Decides who may read a page: an approved follower of that very feed, by a signed GET. Everyone
+else gets `NotFound`, whether the page exists or not, and nothing is fetched for strangers.
+"""
+
+from sqlalchemy import Connection, select
+
+from cache.database import Store
+from cache.feed_tables import followers
+from cache.verdict import Feed
+from federation import addresses, feed_log, outbox
+from federation.cavage import Request
+from federation.errors import FederationError, NotFound
+from federation.feeds import Feeds
+from federation.followers import APPROVED, count_approved
+from federation.instance import Instance
+from federation.origin import Url, origin_of
+from federation.strictjson import JsonObject
+from federation.verifying import Verifier, key_id_of
+
+_MAX_PAGE_DIGITS = 9
+
+
+class Documents:
+    """The documents of this instance; everything raises `NotFound` for what is not there."""
+
+    def __init__(self, store: Store, instance: Instance, feeds: Feeds, verifier: Verifier) -> None:
+        self._store = store
+        self._instance = instance
+        self._feeds = feeds
+        self._verifier = verifier
+
+    def actor(self, name: str) -> JsonObject:
+        """Return an actor document, public."""
+        _known(name)
+        return self._instance.document(name)
+
+    async def outbox(self, name: str) -> JsonObject:
+        """Return an outbox, which counts pages and shows none; noted before it is told."""
+        _known(name)
+        head = None
+        if name in addresses.FEEDS:
+            head = await self._store.read(feed_log.outbox_head, addresses.FEEDS[name])
+            await self._feeds.note_heads()
+        return outbox.build_outbox(self._id(name), head)
+
+    async def followers(self, name: str) -> JsonObject:
+        """Return a followers collection, which shows a count only."""
+        _known(name)
+        feed = addresses.FEEDS.get(name)
+        count = await self._store.read(count_approved, feed) if feed else 0
+        return outbox.build_followers(self._id(name), count)
+
+    async def page(self, request: Request, name: str, epoch: str, page: str) -> str:
+        """Return a signed page as text, for an approved follower of its feed alone."""
+        feed = addresses.FEEDS.get(name)
+        if feed is None or not await self._may_read(request, feed):
+            raise NotFound("no approved follower of this feed asks")
+        if not page.isascii() or not page.isdigit() or len(page) > _MAX_PAGE_DIGITS:
+            raise NotFound("there is no such page")
+        text = await self._store.read(feed_log.page_text, feed, epoch, int(page))
+        if text is None:
+            raise NotFound("there is no such page")
+        await self._feeds.note_heads()
+        return text
+
+    async def _may_read(self, request: Request, feed: Feed) -> bool:
+        """Tell whether any of the approved followers of the key's origin signed the request."""
+        try:
+            key_id = key_id_of(request, self._instance.clock())
+            for actor_id in await self._store.read(_approved, feed, origin_of(key_id)):
+                if await self._signed(request, actor_id):
+                    return True
+        except FederationError:
+            return False
+        return False
+
+    async def _signed(self, request: Request, actor_id: Url) -> bool:
+        try:
+            await self._verifier.request_of(request, actor_id)
+        except FederationError:
+            return False
+        return True
+
+    def _id(self, name: str) -> Url:
+        return (
+            self._instance.feed_id(addresses.FEEDS[name])
+            if name in addresses.FEEDS
+            else (self._instance.id)
+        )
+
+
+def _known(name: str) -> None:
+    if name != addresses.INSTANCE_NAME and name not in addresses.FEEDS:
+        raise NotFound("no actor of this instance is called so")
+
+
+def _approved(conn: Connection, feed: Feed, origin: str) -> list[Url]:
+    rows = select(followers.c.actor_id).where(
+        followers.c.feed == int(feed),
+        followers.c.origin == origin,
+        followers.c.state == APPROVED,
+    )
+    return [Url(actor_id) for actor_id in conn.execute(rows).scalars()]

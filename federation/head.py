@@ -1,0 +1,68 @@
+"""The note of how far each of our feeds was ever served: `state/feed-head.json`.
+
+Its law: a page is noted here, durably, before it is first served or delivered. The note
+lives outside the database on purpose: when the two disagree at the start of `serve`, the
+database was restored, cloned or moved, and a new epoch must begin (decided in `feeds.py`).
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class FeedHead:
+    """The last page of a feed that was served: its epoch, number (from 1) and digest."""
+
+    epoch: str
+    page: int
+    digest: str
+
+
+class HeadFile:
+    """Reads and writes the note; one per process, kept in memory once read."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._path = state_dir / "feed-head.json"
+        self._heads = self._load()
+
+    def get(self, feed: str) -> FeedHead | None:
+        """Return the noted head of `feed`, or None when none was noted (or none is readable)."""
+        return self._heads.get(feed)
+
+    def covers(self, feed: str, epoch: str, page: int) -> bool:
+        """Tell whether a page may be served without noting anything first."""
+        head = self._heads.get(feed)
+        return head is not None and head.epoch == epoch and page <= head.page
+
+    def note(self, feed: str, head: FeedHead) -> None:
+        """Write the head of `feed` durably: file synced, renamed, folder synced."""
+        heads = self._heads | {feed: head}
+        text = json.dumps({name: asdict(one) for name, one in sorted(heads.items())}, indent=1)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self._path.with_suffix(".tmp")
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self._path)
+        _sync_folder(self._path.parent)
+        self._heads = heads
+
+    def _load(self) -> dict[str, FeedHead]:
+        try:
+            noted = json.loads(self._path.read_text(encoding="utf-8"))
+            return {name: FeedHead(**one) for name, one in noted.items()}
+        except FileNotFoundError:
+            return {}
+        except (ValueError, TypeError, AttributeError):
+            return {}  # an unreadable note is a missing note: a new epoch begins
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,46 @@
+"""This instance as peers meet it: its base URL, its actors, and how it signs requests.
+
+All three actors sign HTTP with the one RSA key, each under a key id of its own, so that the
+signer of a request is always the actor that speaks in it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cache.verdict import Feed
+from federation import actor, addresses
+from federation.cavage import sign_request
+from federation.keys import main_key_id
+from federation.keystore import OwnKeys
+from federation.origin import Origin, Url
+from federation.strictjson import JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """Where this instance stands and the keys it signs with; `clock` gives epoch seconds."""
+
+    base: Origin
+    keys: OwnKeys
+    clock: Callable[[], int]
+
+    @property
+    def id(self) -> Url:
+        """The instance actor, which follows peers and signs fetches."""
+        return addresses.instance_url(self.base)
+
+    def feed_id(self, feed: Feed) -> Url:
+        """Return the actor of one of our feeds."""
+        return addresses.feed_url(self.base, feed)
+
+    def document(self, name: str) -> JsonObject:
+        """Return the actor document of `actor`, `clean` or `flagged`."""
+        public = self.keys.http.public_key()
+        if name == addresses.INSTANCE_NAME:
+            return actor.build_instance(self.base, public)
+        feed = addresses.FEEDS[name]
+        return actor.build_feed(self.base, feed, public, self.keys.shown[feed])
+
+    def sign(self, actor_id: str, method: str, url: Url, body: bytes | None) -> Mapping[str, str]:
+        """Return the headers that sign a request of one of our actors."""
+        return sign_request(method, url, body, self.keys.http, main_key_id(actor_id), self.clock())

@@ -1,0 +1,154 @@
+"""The routes of federation for aiohttp: each handler reads, asks one part and answers.
+
+Decides bodies, headers and how errors look: RFC 9457 problems with the safe text alone. Every
+404 of pages is the same to the byte, with `Cache-Control: private, no-store`.
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from federation import media, nodeinfo, webfinger
+from federation.addresses import INSTANCE_NAME
+from federation.cavage import Request
+from federation.documents import Documents
+from federation.errors import FederationError, NotFound, TooLarge, WrongContentType
+from federation.inbox import Inbox
+from federation.instance import Instance
+from federation.strictjson import JsonObject
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+PRIVATE = {"Cache-Control": "private, no-store"}
+
+
+class Routes:
+    """Joins the documents and the inbox to URLs."""
+
+    def __init__(
+        self,
+        instance: Instance,
+        documents: Documents,
+        inbox: Inbox,
+        version: str,
+        activity_bytes: int,
+    ) -> None:
+        self._instance = instance
+        self._documents = documents
+        self._inbox = inbox
+        self._version = version
+        self._activity_bytes = activity_bytes
+
+    def table(self) -> list[web.RouteDef]:
+        """Return every route of federation."""
+        gets: dict[str, Handler] = {
+            "/.well-known/webfinger": self.webfinger,
+            "/.well-known/nodeinfo": self.nodeinfo_links,
+            nodeinfo.PATH: self.nodeinfo,
+            f"/{INSTANCE_NAME}": self.actor,
+            f"/{INSTANCE_NAME}/outbox": self.outbox,
+            f"/{INSTANCE_NAME}/followers": self.followers,
+            "/feeds/{name}": self.actor,
+            "/feeds/{name}/outbox": self.outbox,
+            "/feeds/{name}/followers": self.followers,
+            "/feeds/{name}/{epoch}/pages/{page}": self.page,
+        }
+        posts = ("/inbox", f"/{INSTANCE_NAME}/inbox", "/feeds/{name}/inbox")
+        return [
+            *(web.get(path, _answered(handler)) for path, handler in gets.items()),
+            *(web.post(path, _answered(self.inbox)) for path in posts),
+        ]
+
+    async def webfinger(self, request: web.Request) -> web.Response:
+        """Answer which actor a handle names (RFC 7033)."""
+        resource = request.query.get("resource", "")
+        return _json(webfinger.build_webfinger(resource, self._instance.base), media.JRD)
+
+    async def nodeinfo_links(self, _: web.Request) -> web.Response:
+        """Answer where NodeInfo stands."""
+        return _json(nodeinfo.build_links(self._instance.base), "application/json")
+
+    async def nodeinfo(self, _: web.Request) -> web.Response:
+        """Answer what software this is."""
+        document = nodeinfo.build_nodeinfo(self._instance.base, self._version)
+        return _json(document, "application/json")
+
+    async def actor(self, request: web.Request) -> web.Response:
+        """Answer with an actor document."""
+        return _json(self._documents.actor(_name(request)))
+
+    async def outbox(self, request: web.Request) -> web.Response:
+        """Answer how many pages a feed has."""
+        return _json(await self._documents.outbox(_name(request)))
+
+    async def followers(self, request: web.Request) -> web.Response:
+        """Answer how many followers a feed has."""
+        return _json(await self._documents.followers(_name(request)))
+
+    async def page(self, request: web.Request) -> web.Response:
+        """Answer an approved follower with a signed page."""
+        where = request.match_info
+        text = await self._documents.page(
+            _signable(request), where["name"], where["epoch"], where["page"]
+        )
+        body = text.encode()
+        return web.Response(body=body, content_type=media.ACTIVITY, headers=PRIVATE)
+
+    async def inbox(self, request: web.Request) -> web.Response:
+        """Take down an activity: 202, or the reason why not."""
+        if "name" in request.match_info:
+            self._documents.actor(request.match_info["name"])
+        body = await self._read(request)
+        if not media.fits(media.Kind.ACTIVITY, request.headers.get("Content-Type")):
+            raise WrongContentType("an activity comes as application/activity+json")
+        await self._inbox.receive(_signable(request, body))
+        return web.Response(status=202)
+
+    async def _read(self, request: web.Request) -> bytes:
+        """Read the body, at most the limit, counted after decompression."""
+        body = bytearray()
+        async for chunk in request.content.iter_chunked(65_536):
+            body += chunk
+            if len(body) > self._activity_bytes:
+                message = f"an activity has at most {self._activity_bytes} bytes"
+                raise TooLarge(message)
+        return bytes(body)
+
+
+def _answered(handler: Handler) -> Handler:
+    """Turn a `FederationError` into a problem document that tells no more than is safe."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except FederationError as error:
+            return _problem(error)
+
+    return answer
+
+
+def _problem(error: FederationError) -> web.Response:
+    headers = PRIVATE if isinstance(error, NotFound) else {}
+    if error.status in (429, 503):
+        headers = {"Retry-After": "600"}
+    document = {"type": "about:blank", "title": error.public, "status": error.status}
+    body = json.dumps(document).encode()
+    return web.Response(
+        status=error.status, body=body, content_type="application/problem+json", headers=headers
+    )
+
+
+def _json(document: JsonObject, content_type: str = media.ACTIVITY) -> web.Response:
+    body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    return web.Response(body=body, content_type=content_type)
+
+
+def _name(request: web.Request) -> str:
+    return request.match_info.get("name", INSTANCE_NAME)
+
+
+def _signable(request: web.Request, body: bytes = b"") -> Request:
+    headers = [
+        (name.decode("latin-1"), value.decode("latin-1")) for name, value in request.raw_headers
+    ]
+    return Request(request.method, request.raw_path, headers, body)

@@ -1,0 +1,135 @@
+"""Federation, joined: the parts, the routes, and the loops that run while `serve` does.
+
+The loops poll the database, so what the CLI or another process writes is acted on within
+`poll_seconds`. Stopping cancels them; every one may be cut off anywhere and goes on from the
+database at the next start.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+from aiohttp import web
+
+from cache.database import Store
+from cache.settings import PeerDefaults
+from cache.verdict import Feed
+from federation import follow, followers
+from federation.actors import Actors
+from federation.client import Client
+from federation.delivery import Deliverer
+from federation.discover import find_feed
+from federation.documents import Documents
+from federation.feeds import Feeds
+from federation.head import HeadFile
+from federation.inbox import Inbox
+from federation.instance import Instance
+from federation.origin import Url
+from federation.pull import Puller, pull_all_soon
+from federation.queue import Queue
+from federation.routes import Routes
+from federation.settings import FederationSettings, FeedSettings
+from federation.verifying import Verifier
+
+_log = logging.getLogger(__name__)
+_TIDY_SECONDS = 3_600
+
+
+class Federation:
+    """Everything that talks ActivityPub for one instance; `rules` are name -> expression."""
+
+    def __init__(
+        self,
+        store: Store,
+        instance: Instance,
+        settings: FederationSettings,
+        feed_settings: FeedSettings,
+        *,
+        state_dir: Path,
+        version: str,
+        rules: Mapping[str, str] | None = None,
+    ) -> None:
+        self._store = store
+        self._instance = instance
+        self._settings = settings
+        agent = f"fediverdict/{version} (+{instance.base})"
+        self.client = Client(settings, instance.sign, agent)
+        self.actors = Actors(store, self.client, settings, instance.clock, instance.id)
+        verifier = Verifier(self.actors, instance)
+        self.feeds = Feeds(store, instance, feed_settings, rules or {}, HeadFile(state_dir))
+        self.inbox = Inbox(store, verifier, instance, settings)
+        self.queue = Queue(store, self.actors, verifier, instance, settings)
+        self.deliverer = Deliverer(
+            store, self.client, settings, instance.clock, self.feeds.note_heads
+        )
+        self.puller = Puller(store, self.client, self.actors, verifier, instance, settings)
+        documents = Documents(store, instance, self.feeds, verifier)
+        self._routes = Routes(instance, documents, self.inbox, version, settings.activity_bytes)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def refusals(self) -> Counter[str]:
+        """How many inbound activities were refused, by cause."""
+        return self.inbox.refusals
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes that peers use, for the application of `serve`."""
+        return self._routes.table()
+
+    async def start(self) -> None:
+        """Begin epochs where needed, then run the loops until `stop`."""
+        await self.feeds.start()
+        await self._store.write(pull_all_soon)
+        loops: dict[str, Callable[[], Awaitable[object]]] = {
+            "seal": self.feeds.seal,
+            "deliver": self.deliverer.run_once,
+            "act": self.queue.run_once,
+            "pull": self.puller.run_once,
+        }
+        poll = self._settings.poll_seconds
+        self._tasks = [
+            *(asyncio.create_task(_forever(step, poll), name=name) for name, step in loops.items()),
+            asyncio.create_task(_forever(self.queue.tidy, _TIDY_SECONDS), name="tidy"),
+        ]
+
+    async def stop(self) -> None:
+        """End the loops and close all connections."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._tasks = []
+        await self.client.close()
+
+    async def follow(self, name: str, defaults: PeerDefaults) -> str:
+        """Ask to follow the feed `name` (`clean@host` or URL) and return the follow's state."""
+        found = await find_feed(name, self.client, self.actors, self._settings)
+        return await self._store.write(follow.request_follow, self._instance, found, defaults)
+
+    async def unfollow(self, name: str) -> None:
+        """End following the feed `name` (handle or actor id) and drop its verdicts."""
+        row = await self._store.read(follow.named, name)
+        actor = await self.actors.get(Url(row.actor_id))
+        await self._store.write(follow.unfollow, self._instance, actor.id, actor.inbox)
+
+    async def approve(self, actor_id: str, feed: Feed) -> None:
+        """Let a follower read a feed, and tell it."""
+        await self._store.write(followers.approve, self._instance, actor_id, feed)
+
+    async def reject(self, actor_id: str, feed: Feed) -> None:
+        """Refuse a follower of a feed, and tell it."""
+        await self._store.write(followers.reject, self._instance, actor_id, feed)
+
+
+async def _forever(step: Callable[[], Awaitable[object]], pause_seconds: float) -> None:
+    """Run `step` again and again; a fault is logged and does not end the loop."""
+    while True:
+        try:
+            await step()
+        except Exception:  # noqa: BLE001
+            _log.exception("a loop of federation failed", extra={"action": "loop_failed"})
+        await asyncio.sleep(pause_seconds)
