@@ -46,7 +46,7 @@ def _flat(items: list[Any]) -> list[Any]:
     return flat
 
 
-def _refuse_context(context: Any) -> None:  # noqa: ANN401
+def _refuse_context(context: Any) -> None:
     for entry in context if type(context) is list else [context]:
         if type(entry) is dict and entry not in (TERMS, ACTOR_TERMS):
             _refuse_inline(entry)

@@ -1,8 +1,8 @@
 """The tables of a page that its rows refer to: labels, rules and pipelines."""
 
-import string
 from typing import Final
 
+from cache.rules import MAX_RULE_CHARACTERS, is_label
 from federation.context import LABEL_PREFIX, RULE_PREFIX
 from federation.errors import BadPage
 from federation.pipeline import Pipeline, parse_pipeline
@@ -10,9 +10,6 @@ from federation.pipeline import Pipeline, parse_pipeline
 MAX_LABELS: Final = 256
 MAX_RULES: Final = 256
 MAX_PIPELINES: Final = 64
-MAX_NAME_CHARACTERS: Final = 64
-MAX_RULE_CHARACTERS: Final = 1_024
-_NAME_CHARACTERS: Final = frozenset(string.ascii_lowercase + string.digits + "-_")
 
 
 def parse_labels(value: object) -> tuple[str, ...]:
@@ -46,6 +43,6 @@ def _name(value: object, prefix: str) -> str:
     if not isinstance(value, str) or not value.startswith(prefix):
         raise BadPage(f"a name does not begin with {prefix}")
     name = value.removeprefix(prefix)
-    if not 0 < len(name) <= MAX_NAME_CHARACTERS or not _NAME_CHARACTERS.issuperset(name):
-        raise BadPage(f"a name after {prefix} is empty, too long or has wrong characters")
+    if not is_label(name):
+        raise BadPage(f"a name after {prefix} is not made of lower-case letters and hyphens")
     return name

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -15,7 +16,7 @@ from federation.page import PageHead, seal_page
 from federation.pipeline import pipeline_id
 from federation.remote_actor import RemoteActor, parse_actor
 from federation.row import Attestation, Retraction
-from federation.strictjson import JsonObject
+from federation.strictjson import JsonObject, parse
 
 BASE = Origin("https://alpha.example")
 NOW = 1_795_000_000
@@ -53,7 +54,7 @@ def picture(name: str) -> bytes:
 def feed_document(feed: Feed = Feed.FLAGGED, **changes) -> JsonObject:
     own = actor.OwnProofKey(proof_key().public_key(), **changes)
     document = actor.build_feed(BASE, feed, rsa_key().public_key(), [own])
-    return json.loads(json.dumps(document))
+    return parse(json.dumps(document).encode(), 10**6)
 
 
 def feed_actor(feed: Feed = Feed.FLAGGED, **changes) -> RemoteActor:
@@ -61,7 +62,7 @@ def feed_actor(feed: Feed = Feed.FLAGGED, **changes) -> RemoteActor:
 
 
 def model_row(name: str = "a", **changes) -> Attestation:
-    known = {
+    known: dict[str, Any] = {
         "sha256": picture(name),
         "basis": Basis.MODEL,
         "issued": NOW - NOW % 86_400,
@@ -88,7 +89,7 @@ def flagged_rows():
 
 
 def head(feed: Feed = Feed.FLAGGED, **changes) -> PageHead:
-    known = {
+    known: dict[str, Any] = {
         "feed_id": feed_url(BASE, feed),
         "feed": feed,
         "epoch": EPOCH,
@@ -105,4 +106,4 @@ def signed_page(rows=None, feed: Feed = Feed.FLAGGED, key=None, **changes) -> Js
     rows = rows if rows is not None else flagged_rows()
     key_id = keys.proof_key_id(where.feed_id, proof_key().public_key())
     page = seal_page(where, rows, {PIPELINE: DESCRIPTION}, RULES, key or proof_key(), key_id)
-    return json.loads(json.dumps(page))
+    return parse(json.dumps(page).encode(), 10**7)

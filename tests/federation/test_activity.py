@@ -22,14 +22,18 @@ from federation.activity import (
 )
 from federation.context import PAGE_CONTEXT
 from federation.errors import BadRequest, FederationError, WrongOrigin
+from federation.origin import Url
 from federation.page import digest, verify_page
 from federation.strictjson import parse
 from tests.federation.samples import EPOCH, NOW, feed_actor, model_row, signed_page
 
-FEED = "https://alpha.example/feeds/flagged"
-PEER = "https://beta.example/actor"
-FOLLOW = Follow("https://beta.example/follows/1", PEER, FEED)
-PAGE_URL = f"{FEED}/{EPOCH}/pages/1"
+FEED = Url("https://alpha.example/feeds/flagged")
+PEER = Url("https://beta.example/actor")
+FOLLOW = Follow(Url("https://beta.example/follows/1"), PEER, FEED)
+PAGE_URL = Url(f"{FEED}/{EPOCH}/pages/1")
+CREATE_ID = Url(f"{PAGE_URL}#create")
+ANSWER_ID = Url("https://alpha.example/answers/1")
+UNDO_ID = Url("https://beta.example/undos/1")
 
 
 def received(document):
@@ -47,22 +51,20 @@ def test_a_follow_survives_the_wire():
 
 @pytest.mark.parametrize("accepted", [True, False])
 def test_an_answer_names_the_follow_it_is_for(accepted):
-    document = build_answer("https://alpha.example/answers/1", FOLLOW, accepted=accepted)
+    document = build_answer(ANSWER_ID, FOLLOW, accepted=accepted)
     assert (document["actor"], document["to"]) == (FEED, [PEER])
-    assert received(document) == Answer(
-        "https://alpha.example/answers/1", FEED, accepted, FOLLOW.id
-    )
+    assert received(document) == Answer(ANSWER_ID, FEED, accepted, FOLLOW.id)
     assert received(document | {"object": FOLLOW.id}).follow_id == FOLLOW.id
 
 
 def test_an_undo_names_the_follow_that_it_takes_back():
-    document = build_undo("https://beta.example/undos/1", FOLLOW)
-    assert received(document) == UndoFollow("https://beta.example/undos/1", PEER, FOLLOW.id, FEED)
+    document = build_undo(UNDO_ID, FOLLOW)
+    assert received(document) == UndoFollow(UNDO_ID, PEER, FOLLOW.id, FEED)
     assert received(document | {"object": FOLLOW.id}).object is None
 
 
 def test_nobody_undoes_the_follow_of_another():
-    document = build_undo("https://beta.example/undos/1", FOLLOW)
+    document = build_undo(UNDO_ID, FOLLOW)
     document["object"]["actor"] = "https://gamma.example/actor"
     with pytest.raises(WrongOrigin):
         received(document)
@@ -84,9 +86,7 @@ def test_a_large_page_comes_as_a_stub():
     assert document["id"] == f"{PAGE_URL}#create"
     assert document["object"]["id"] == f"{PAGE_URL}#announce"
     assert document["object"]["type"] == ["Document", "AttestationPage"]
-    assert received(document) == AnnouncePage(
-        f"{PAGE_URL}#create", FEED, PAGE_URL, EPOCH, 1, digest(page)
-    )
+    assert received(document) == AnnouncePage(CREATE_ID, FEED, PAGE_URL, EPOCH, 1, digest(page))
 
 
 def test_an_activity_stays_under_48_kib():

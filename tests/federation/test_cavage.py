@@ -3,6 +3,7 @@ from hashlib import sha256
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from hypothesis import given
@@ -55,16 +56,14 @@ def signed_by_hand(covered, parameters="", headers=None, method="post", target="
 
 POST_COVERED = "(request-target) host date digest content-type"
 
-APPENDIX_C_KEY = RsaKey(
-    "Test",
-    "https://example.com/actor",
-    load_pem_public_key(b"""-----BEGIN PUBLIC KEY-----
+APPENDIX_C_PUBLIC = load_pem_public_key(b"""-----BEGIN PUBLIC KEY-----
 MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDCFENGw33yGihy92pDjZQhl0C3
 6rPJj+CvfSC8+q28hxA161QFNUd13wuCTUcq0Qd2qsBe/2hFyc2DCJJg0h1L78+6
 Z4UMR7EOcpfdUE9Hf3m/hs+FUR45uBJeDK1HSFHD8bHKD6kv8FPGfJTotc+2xjJw
 oYi+1hqp1fIekaxsyQIDAQAB
------END PUBLIC KEY-----"""),
-)
+-----END PUBLIC KEY-----""")
+assert isinstance(APPENDIX_C_PUBLIC, RSAPublicKey)
+APPENDIX_C_KEY = RsaKey("Test", "https://example.com/actor", APPENDIX_C_PUBLIC)
 APPENDIX_C_DATE = "Sun, 05 Jan 2014 21:31:40 GMT"
 
 

@@ -1,5 +1,6 @@
 import copy
 import dataclasses
+from typing import Any
 
 import pytest
 import rfc8785
@@ -87,7 +88,7 @@ def test_the_vector_of_fep_8b32():
         "https://www.w3.org/ns/activitystreams",
         "https://w3id.org/security/data-integrity/v2",
     ]
-    document = {
+    document: dict[str, Any] = {
         "@context": context,
         "id": "https://server.example/activities/1",
         "type": "Create",
