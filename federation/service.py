@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from importlib import metadata
 from pathlib import Path
 
 from aiohttp import web
@@ -49,14 +50,13 @@ class Federation:
         feed_settings: FeedSettings,
         *,
         state_dir: Path,
-        version: str,
+        user_agent: str,
         rules: Mapping[str, str] | None = None,
     ) -> None:
         self._store = store
         self._instance = instance
         self._settings = settings
-        agent = f"fediverdict/{version} (+{instance.base})"
-        self.client = Client(settings, instance.sign, agent)
+        self.client = Client(settings, instance.sign, user_agent)
         self.actors = Actors(store, self.client, settings, instance.clock, instance.id)
         verifier = Verifier(self.actors, instance)
         self.feeds = Feeds(store, instance, feed_settings, rules or {}, HeadFile(state_dir))
@@ -67,6 +67,7 @@ class Federation:
         )
         self.puller = Puller(store, self.client, self.actors, verifier, instance, settings)
         documents = Documents(store, instance, self.feeds, verifier)
+        version = metadata.version("fediverdict")
         self._routes = Routes(instance, documents, self.inbox, version, settings.activity_bytes)
         self._tasks: list[asyncio.Task[None]] = []
 
