@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from federation import addresses
 from federation.context import ACTIVITYSTREAMS, TERMS
+from federation.epoch import is_epoch
 from federation.errors import BadRequest, WrongOrigin
 from federation.graph import refuse_tricks
 from federation.multibase import is_digest
 from federation.origin import Url
-from federation.page_rows import is_epoch
 from federation.strictjson import MAX_INTEGER, JsonObject
 
 

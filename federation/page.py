@@ -15,10 +15,11 @@ from cache.verdict import Feed
 from federation import multibase, proof
 from federation.addresses import page_url
 from federation.context import LABEL_PREFIX, PAGE_CONTEXT, RULE_PREFIX
+from federation.epoch import is_epoch
 from federation.errors import BadPage, BadProof, BadRequest, WrongOrigin
 from federation.graph import refuse_tricks
 from federation.origin import Origin, Url
-from federation.page_rows import Tables, is_epoch, parse_rows
+from federation.page_rows import Tables, parse_rows
 from federation.page_tables import parse_labels, parse_pipelines, parse_rules
 from federation.pipeline import Pipeline
 from federation.remote_actor import RemoteActor

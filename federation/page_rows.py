@@ -11,6 +11,7 @@ from typing import Any, Final
 from cache.verdict import Basis, Feed, Finding
 from federation import columns
 from federation.context import RULE_PREFIX
+from federation.epoch import is_epoch
 from federation.errors import BadPage
 from federation.pipeline import Pipeline
 from federation.row import ATTEST, BASES, COLUMNS, RETRACT, Attestation, Retraction, Row
@@ -18,7 +19,6 @@ from federation.strictjson import MAX_INTEGER, JsonObject
 
 ISSUED_AFTER_PAGE_SECONDS: Final = 300
 MAX_LIFETIME_SECONDS: Final = 366 * 86_400
-EPOCH_DIGITS: Final = 32  # 128 bits in lower-case hex
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +45,6 @@ def parse_rows(document: JsonObject, tables: Tables) -> tuple[Row, ...]:
         _row(dict(zip(names, values, strict=True)), tables)
         for values in zip(*cells.values(), strict=True)
     )
-
-
-def is_epoch(value: object) -> bool:
-    """Return whether `value` is an epoch: 128 bits in lower-case hex."""
-    return isinstance(value, str) and len(value) == EPOCH_DIGITS and set(value) <= set(_HEX_DIGITS)
-
-
-_HEX_DIGITS: Final = "0123456789abcdef"
 
 
 def _check_columns(cells: Mapping[str, columns.Cells], tables: Tables) -> None:

@@ -14,6 +14,7 @@ from federation import keys
 from federation.addresses import FEEDS
 from federation.cavage import RsaKey
 from federation.context import ACTOR_TERMS
+from federation.epoch import is_epoch
 from federation.errors import BadActor, BadRequest, WrongOrigin
 from federation.graph import refuse_tricks
 from federation.origin import Origin, Url, exact_url, origin_of, same_origin
@@ -25,7 +26,6 @@ KINDS: Final = ("Application", "Group", "Organization", "Person", "Service")
 MAX_RSA_KEYS: Final = 8
 MAX_PROOF_KEYS: Final = 32
 MAX_NAME_CHARACTERS: Final = 128
-EPOCH_CHARACTERS: Final = 32  # 128 bits in lower-case hex
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +69,6 @@ def parse_actor(document: JsonObject, url: str, *, allow_http: bool = False) -> 
         rsa_keys=_rsa_keys(document, actor_id, allow_http),
         proof_keys=_proof_keys(document, actor_id, allow_http),
     )
-
-
-def parse_key_owner(document: JsonObject, key_id: str, *, allow_http: bool = False) -> Url:
-    """Return the actor that the document fetched for `key_id` names as the key's owner.
-
-    The document is an actor, a stub of one (GoToSocial) or a bare key. Naming is not proving:
-    the owner's own document must list the key as well. Raises `BadActor` or `WrongOrigin`.
-    """
-    refuse_tricks(document)
-    for key in _list(document.get("publicKey"), MAX_RSA_KEYS) or [document]:
-        if isinstance(key, dict) and key.get("id") == key_id:
-            owner = exact_url(key.get("owner"), allow_http=allow_http)
-            if not same_origin(owner, exact_url(key_id, allow_http=allow_http)):
-                raise WrongOrigin("the key and its owner do not share one origin")
-            return owner
-    raise BadActor("the document fetched for a key does not hold that key")
 
 
 def _kind(document: JsonObject) -> str:
@@ -181,6 +165,6 @@ def _revoked_from(value: object) -> tuple[str, int] | None:
     if value is None:
         return None
     epoch, page = (value.get("epoch"), value.get("page")) if isinstance(value, dict) else ("", 0)
-    if not isinstance(epoch, str) or type(page) is not int or page < 1:
+    if not isinstance(epoch, str) or not is_epoch(epoch) or type(page) is not int or page < 1:
         raise BadActor("revokedFrom does not name an epoch and a page")
     return epoch, page

@@ -34,7 +34,7 @@ class FederationSettings(BaseModel):
 
 
 class FeedSettings(BaseModel):
-    """`[feed]`: when rows are sealed into pages, and how long a published verdict holds."""
+    """`[feed]`: when rows are sealed into pages."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

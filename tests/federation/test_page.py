@@ -270,13 +270,14 @@ HASH = "A" * 43
         *((0, "sha256", value) for value in (None,)),
         *((0, "pipeline", value) for value in (None, 1, -1, True, "0", [0])),
         *((0, "basis", value) for value in (None, "human", "other", 0, ["model"])),
-        *((0, "finding", value) for value in ("upheld", ["urn:fediverdict:rule:patterns", "upheld"])),
+        *((0, "finding", value) for value in (
+            "upheld", [], ["urn:fediverdict:rule:patterns", "upheld"])),
         *((0, "scores", value) for value in (
             None, [], [1, 2], [1, 2, 3, 4], [1, 2, -1], [1, 2, 10_001], [1, 2, True], [1, 2, "3"],
             {"a": 1}, [[1], 2, 3])),
         *((0, "issued", value) for value in (None, -1, NOW + 301, "1", True)),
         *((0, "expires", value) for value in (None, -1, 0, NOW - NOW % 86_400, "1", 2**53)),
-        *((0, "target", value) for value in (1, [], 0)),
+        *((0, "target", value) for value in (1, [1], 0)),
         *((0, "quality", value) for value in (None, -1, 101, "80", True)),
         *((0, "pdq", value) for value in (None,)),
         *((1, "pipeline", value) for value in (0,)),
