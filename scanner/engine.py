@@ -2,8 +2,10 @@
 
 from scanner.classifier import Classifier
 from scanner.errors import ModelError
+from scanner.pipeline import describe, preprocessing_text
 from scanner.policy import Policy
 from scanner.settings import ScannerSettings
+from scanner.weights import BUNDLED, bundled_checkpoint, folder_config
 
 NO_TORCH = "the scanner needs torch and open_clip: pip install 'fediverdict[clip]'"
 
@@ -19,3 +21,18 @@ def load_classifier(settings: ScannerSettings, policy: Policy) -> Classifier:
     except ModuleNotFoundError as error:
         raise ModelError(f"{NO_TORCH} (no module named {error.name})") from error
     return ClipClassifier.load(settings, policy)
+
+
+def bundled_pipeline(policy: Policy) -> dict[str, str]:
+    """Return the pipeline description of the bundled model by a policy, without torch.
+
+    Raises ModelError if the model's files are missing.
+    """
+    checkpoint = bundled_checkpoint()
+    return describe(
+        architecture=checkpoint.architecture,
+        policy=policy.digest(),
+        precision="fp32",
+        preprocessing=preprocessing_text(folder_config(BUNDLED)["preprocess_cfg"]),
+        weights=checkpoint.sha256,
+    )

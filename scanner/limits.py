@@ -24,3 +24,6 @@ class Limits(BaseModel):
     composited_pixels: Positive = 256_000_000
     """Canvas pixels times frames of an animation: bounds the time of compositing it (about
     four seconds on one core). A still picture is bounded by `pixels` alone."""
+    scan_pixels: Positive = 4_000_000_000
+    """Canvas pixels times scans of a JPEG: a progressive one is decoded once a scan, so this
+    bounds the time of it (66 scans at 60 megapixels; encoders write about 10)."""

@@ -5,7 +5,9 @@ RFC 8785 JSON, SHA-256, lower-case hex.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
+from typing import Any
 
 import rfc8785
 
@@ -35,3 +37,9 @@ def pipeline_id(description: Mapping[str, str]) -> str:
     if not all(isinstance(value, str) for value in description.values()):
         raise ValueError("every field of a pipeline is a string")
     return hashlib.sha256(rfc8785.dumps(dict(description))).hexdigest()
+
+
+def preprocessing_text(settings: Mapping[str, Any]) -> str:
+    """Return open_clip's preprocessing settings as JSON with sorted keys."""
+    plain = {name: list(v) if isinstance(v, tuple) else v for name, v in settings.items()}
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"))

@@ -56,8 +56,10 @@ class Policy(Strict):
     def digest(self) -> str:
         """Return the hex SHA-256 (RFC 8785) of what the scores depend on, and of nothing else."""
         labels = {name: list(label.prompts) for name, label in self.labels.items()}
-        plain = {"controls": list(self.controls), "labels": labels, "template": self.template}
-        return hashlib.sha256(rfc8785.dumps(plain)).hexdigest()
+        plain = rfc8785.dumps(
+            {"controls": list(self.controls), "labels": labels, "template": self.template}
+        )
+        return hashlib.sha256(plain).hexdigest()
 
     def thresholds(self) -> dict[str, int]:
         """Return label -> the score from which it holds."""

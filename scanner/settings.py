@@ -15,6 +15,8 @@ class ScannerSettings(BaseModel):
 
     enabled: bool = True
     """False: this process never scans; it reuses, and leaves scanning to others."""
+    preload: bool = True
+    """False: `serve` loads the model at the first picture that needs it, not at its start."""
     policy: str = "test"
     """A shipped policy, `test` or `default`, or the path of a policy file."""
     model: str = "bundled"

@@ -1,0 +1,111 @@
+"""PDQ, Meta's perceptual hash of 256 bits, in numpy; its eight dihedral variants come along.
+
+PDQ is linear up to its median: the two box filter passes and the decimation to 64x64 are one
+matrix A, run once on the identity, so X = A @ image @ A.T and the DCT block is D @ X @ D.T.
+Within 2 bits of `pdqhash` 0.2.8 on the same 512x512 thumbnail (committed vectors).
+Source: "The TMK+PDQF Video-Hashing Algorithm and the PDQ Image-Hashing Algorithm",
+Facebook, 2019.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from scanner.thumbnail import SIDE
+
+Floats = NDArray[np.float32]
+BLOCK, CELLS = 16, 64
+WINDOW = (SIDE + 2 * CELLS - 1) // (2 * CELLS)
+"""Pixels of the box filter: half the distance of two of the 64 samples."""
+
+
+class Pdq(NamedTuple):
+    """Eight hashes of 32 bytes (the picture's own first) and the quality 0..100."""
+
+    variants: tuple[bytes, ...]
+    quality: int
+
+
+def pdq(thumbnail: Image.Image) -> Pdq:
+    """Return the PDQ of a 512x512 luma image: its own, turned and mirrored.
+
+    The order is that of the reference: itself, turned by 90, 180 and 270 degrees, flipped,
+    mirrored, and mirrored along both diagonals.
+    """
+    down, dct = _down(), _dct()
+    small = down @ np.asarray(thumbnail, np.float32) @ down.T
+    block = dct @ small @ dct.T
+    return Pdq(tuple(_bits(variant) for variant in _variants(block)), _quality(small))
+
+
+def _variants(block: Floats) -> list[Floats]:
+    """Return the DCT blocks of the eight turned and mirrored pictures: signs and transposes."""
+    sign = np.where(np.arange(BLOCK) % 2, 1, -1).astype(np.float32)  # index 0 is frequency 1
+    rows, columns = sign[:, None], sign[None, :]
+    turned = block.T
+    return [
+        block,
+        turned * rows,
+        block * rows * columns,
+        turned * columns,
+        block * rows,
+        block * columns,
+        turned,
+        turned * rows * columns,
+    ]
+
+
+def _bits(block: Floats) -> bytes:
+    """Return 256 bits, each whether a coefficient is over the median, the last one first."""
+    over = (block > _median(block)).ravel()[::-1]
+    return np.packbits(over).tobytes()
+
+
+def _median(block: Floats) -> np.float32:
+    """Return the lower median, the 128th of the 256 values, as the reference does."""
+    value: np.float32 = np.partition(block.ravel(), block.size // 2 - 1)[block.size // 2 - 1]
+    return value
+
+
+def _quality(small: Floats) -> int:
+    """Return how much gradient there is, 0..100; under 50 a picture is too flat to match."""
+    steps = 0
+    for axis in (0, 1):
+        steps += int(np.abs((np.diff(small, axis=axis) * 100 / 255).astype(np.int64)).sum())
+    return min(steps // 90, 100)
+
+
+@cache
+def _down() -> Floats:
+    """Return A, (64, 512): two box passes along an axis, then every eighth sample."""
+    box = np.eye(SIDE)
+    for _ in range(2):
+        box = _box(box)
+    picks = ((np.arange(CELLS) + 0.5) * SIDE / CELLS).astype(int)
+    down: Floats = box[picks].astype(np.float32)
+    return down
+
+
+def _box(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the sliding mean along the first axis, windows cut at the ends."""
+    left = (WINDOW + 2) // 2 - 1
+    index = np.arange(SIDE)
+    first = np.maximum(index - (WINDOW - left - 1), 0)
+    last = np.minimum(index + left, SIDE - 1) + 1
+    sums = np.vstack([np.zeros(SIDE), np.cumsum(columns, axis=0)])
+    mean: NDArray[np.float64] = (sums[last] - sums[first]) / (last - first)[:, None]
+    return mean
+
+
+@cache
+def _dct() -> Floats:
+    """Return D, (16, 64): the DCT rows of the frequencies 1 to 16."""
+    frequency, place = np.arange(1, BLOCK + 1)[:, None], np.arange(CELLS)[None, :]
+    scale = np.sqrt(2.0 / CELLS)
+    rows: Floats = (scale * np.cos(np.pi / 2 / CELLS * frequency * (2 * place + 1))).astype(
+        np.float32
+    )
+    return rows

@@ -1,0 +1,109 @@
+"""A folder of pictures on this machine: lists it and reads single files, nothing else.
+
+Symbolic links are not followed, neither to files nor to folders, so that nothing outside the
+folder is read; what is no regular file is left out. An unreadable folder inside, or a file
+that goes away, is reported and not fatal.
+"""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from scanner.errors import OverLimit, SourceError
+
+DEPTH_MAX = 64
+"""Folders within folders that are entered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A file in a source: its key, its size in bytes, and a mark that changes when it does."""
+
+    key: str
+    size: int
+    mark: str
+
+
+def list_folder(path: Path, report: Callable[[str], None] = lambda _: None) -> Iterator[Item]:
+    """Yield the regular files under a folder, sorted by name within each folder.
+
+    Keys are relative, with `/`. What cannot be read is told to `report` in one sentence.
+    Raises SourceError, before the first item, when the folder itself cannot be listed.
+    """
+    return _walk("", _entries(path), report)
+
+
+def read_item(path: Path, key: str, limit_bytes: int) -> bytes:
+    """Return the bytes of one item of the folder.
+
+    Raises OverLimit past `limit_bytes`, SourceError if it cannot be read or is a link.
+    """
+    target = path / key
+    if Path(key).is_absolute() or ".." in Path(key).parts:
+        raise SourceError(f"{key} is no key of the folder {path}")
+    try:
+        if any(part.is_symlink() for part in _parts(path, target)):
+            raise SourceError(f"{target} is a link or lies behind one; links are not followed")
+        descriptor = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise SourceError(f"cannot read {target}: {error.strerror}") from error
+    return _content(descriptor, target, limit_bytes)
+
+
+def _content(descriptor: int, target: Path, limit_bytes: int) -> bytes:
+    """Read an open file and close it; opened without blocking, so a pipe is seen as one."""
+    try:
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise SourceError(f"{target} is no regular file")
+            data = file.read(limit_bytes + 1)
+    except OSError as error:
+        raise SourceError(f"cannot read {target}: {error.strerror}") from error
+    if len(data) > limit_bytes:
+        raise OverLimit(f"{target} has more than {limit_bytes} bytes")
+    return data
+
+
+def _parts(path: Path, target: Path) -> list[Path]:
+    """Return the target and its parents below the folder."""
+    inner = [target, *target.parents]
+    return inner[: len(target.parts) - len(path.parts)]
+
+
+def _walk(
+    prefix: str, entries: list[os.DirEntry[str]], report: Callable[[str], None]
+) -> Iterator[Item]:
+    for entry in entries:
+        key = f"{prefix}{entry.name}"
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                if key.count("/") >= DEPTH_MAX:
+                    raise SourceError(f"{entry.path} lies deeper than {DEPTH_MAX} folders")
+                yield from _walk(f"{key}/", _entries(Path(entry.path)), report)
+            elif entry.is_file(follow_symlinks=False):
+                yield _item(key, entry.stat(follow_symlinks=False))
+        except (OSError, SourceError) as error:
+            report(
+                str(error) if isinstance(error, SourceError) else f"{entry.path}: {error.strerror}"
+            )
+
+
+def _item(key: str, found: os.stat_result) -> Item:
+    return Item(key, found.st_size, f"{found.st_mtime_ns}-{found.st_size}-{found.st_ino}")
+
+
+def _entries(path: Path) -> list[os.DirEntry[str]]:
+    """Return what stands in a folder, sorted by name; raises SourceError."""
+    try:
+        with os.scandir(path) as found:
+            return sorted(found, key=lambda entry: entry.name)
+    except FileNotFoundError as error:
+        raise SourceError(f"there is no folder {path}") from error
+    except NotADirectoryError as error:
+        raise SourceError(f"{path} is not a folder") from error
+    except PermissionError as error:
+        raise SourceError(f"no permission to list {path}") from error
+    except OSError as error:
+        raise SourceError(f"cannot list {path}: {error.strerror}") from error
