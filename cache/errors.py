@@ -5,15 +5,15 @@ class CacheError(Exception):
     """Something the cache was asked for could not be done."""
 
 
-class DatabaseUnavailable(CacheError):  # noqa: N818
+class DatabaseUnavailable(CacheError):
     """The database cannot be opened; check `database.url` and its permissions."""
 
 
-class DatabaseTooNew(CacheError):  # noqa: N818
+class DatabaseTooNew(CacheError):
     """The database was written by a newer Fediverdict; upgrade this installation."""
 
 
-class DatabaseTooOld(CacheError):  # noqa: N818
+class DatabaseTooOld(CacheError):
     """The database is of an older version; run `fediverdict db upgrade`."""
 
 
@@ -21,13 +21,13 @@ class RuleError(CacheError):
     """A rule is not a boolean expression over labels."""
 
 
-class UnknownPipeline(CacheError):  # noqa: N818
+class UnknownPipeline(CacheError):
     """A verdict names a pipeline whose description was not stored; call `pipeline_row` first."""
 
 
-class UnknownPeer(CacheError):  # noqa: N818
+class UnknownPeer(CacheError):
     """No peer of that origin is known here; see `fediverdict peers list`."""
 
 
-class TokenExists(CacheError):  # noqa: N818
+class TokenExists(CacheError):
     """A token of that name exists already; choose another name."""

@@ -150,7 +150,8 @@ def evidence(
     """Return everything held here that bears on the picture.
 
     `variants` are its 8 dihedral PDQ codes, the identity first; without them the fingerprint's
-    own PDQ is searched for, if it has one. `near` None leaves near matching out.
+    own PDQ is searched for, if it has one. `near` None leaves near matching out. A picture of
+    which no sha256 is known has `b""`, which equals none.
     """
     matches, found = _exact(connection, fingerprint)
     if near is not None:

@@ -89,6 +89,16 @@ def publish_finding(
         publish_verdict(connection, verdict, judgement, now=now)
 
 
+def published_in(connection: Connection, sha256: bytes) -> Feed | None:
+    """Return the feed of ours in which a statement on the picture stands now, None for none."""
+    feed = connection.execute(
+        select(feed_rows.c.feed)
+        .where(feed_rows.c.sha256 == sha256, feed_rows.c.op == 0, feed_rows.c.live)
+        .order_by(feed_rows.c.feed.desc())
+    ).scalar()
+    return None if feed is None else Feed(feed)
+
+
 def _raised(
     scores: Mapping[str, int | None], terms: PipelineTerms, label: str, margin: int
 ) -> Truth:

@@ -198,6 +198,13 @@ def settle_own_code(
     set_codes(connection, issuer_id, {image_id: code})
 
 
+def settle_own_codes(connection: Connection, judgement: Judgement, *, now: int) -> None:
+    """Bring the codes of all our pictures in line with rules or thresholds that changed."""
+    judged = select(verdicts.c.image_id).where(verdicts.c.feed == int(Feed.OWN)).distinct()
+    for image_id in connection.execute(judged).scalars().all():
+        settle_own_code(connection, image_id, judgement, now=now)
+
+
 def bears_code(own: Iterable[Verdict], found: Iterable[FindingMatch], judgement: Judgement) -> bool:
     """Tell whether a picture of ours is flagged, upheld or under review.
 

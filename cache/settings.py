@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 WeightInFile = Annotated[float, Field(ge=0.0, le=1.0)]
-QuorumInFile = Annotated[float, Field(gt=0.0, le=100.0)]
+QuorumInFile = Annotated[float, Field(ge=0.01, le=100.0)]
 
 LATER = "comes with the issue 'Memory and judgement'; leave it at \"off\""
 

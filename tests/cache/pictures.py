@@ -1,5 +1,7 @@
 """What the tests of the cache build evidence and judgements from."""
 
+from typing import Any
+
 from cache.judgement import Judgement, PeerState, PipelineState, PipelineTerms, Trust
 from cache.rules import parse
 from cache.verdict import (
@@ -41,7 +43,11 @@ def trusted(clean=100, flag=100, **more) -> Trust:
 
 
 def judgement(**changes) -> Judgement:
-    values = {"rules": RULES, "pipelines": PIPELINES, "trust": {A: trusted(), B: trusted()}}
+    values: dict[str, Any] = {
+        "rules": RULES,
+        "pipelines": PIPELINES,
+        "trust": {A: trusted(), B: trusted()},
+    }
     return Judgement(**(values | changes))
 
 

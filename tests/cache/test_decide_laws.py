@@ -148,7 +148,7 @@ JUDGEMENTS = st.builds(
 ASKS = st.fixed_dictionaries(
     {"now": st.just(NOW), "can_scan": st.booleans(), "throw": st.sampled_from([0.1, 0.9])}
 )
-law = settings(max_examples=300, deadline=None)
+law = settings(max_examples=150, deadline=None)
 often_clean = settings(law, suppress_health_check=[HealthCheck.filter_too_much])
 
 CLEARING = matches(

@@ -1,0 +1,198 @@
+"""Near search against brute force, at its radii and one bit past them."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cache import near
+from cache.codes import Code, set_codes
+from cache.near import MAX_OWN_HITS, MAX_PEER_HITS, NearIndex
+from cache.record import image_row, own_issuer
+from cache.tables import issuers
+from cache.verdict import MatchKind
+from tests.cache.prints import fingerprint, flipped
+
+QUERY = fingerprint("query").pdq
+FAR = tuple(fingerprint(f"variant {i}").pdq for i in range(7))
+
+
+def _peer(connection):
+    connection.execute(issuers.insert().values(origin="https://a", state="trusted", created=0))
+    return connection.execute(issuers.select().where(issuers.c.origin == "https://a")).one().id
+
+
+def _fill(connection, codes_by_issuer):
+    """Store codes for pictures of their own, and return an index that holds them."""
+    for issuer_id, codes in codes_by_issuer.items():
+        wanted = {
+            image_row(connection, fingerprint(f"{issuer_id} {i}").sha256, now=0): code
+            for i, code in enumerate(codes)
+        }
+        set_codes(connection, issuer_id, wanted)
+    return _refreshed(connection)
+
+
+def _refreshed(connection):
+    index = NearIndex()
+    index.refresh(connection)
+    return index
+
+
+def _search_one(sqlite_store, code, *, own, variants=(QUERY, *FAR), quality=90, phash=None):
+    def run(connection):
+        issuer = own_issuer(connection, now=0) if own else _peer(connection)
+        return _fill(connection, {issuer: [code]}).search(variants, quality, phash)
+
+    return [(hit.kind, hit.distance, hit.own) for hit in sqlite_store.write_now(run)]
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize(
+    ("bits", "kind"),
+    [
+        (0, MatchKind.NEAR),
+        (31, MatchKind.NEAR),
+        (32, MatchKind.PROBABLE),
+        (40, MatchKind.PROBABLE),
+        (41, None),
+    ],
+)
+def test_the_identity_is_near_to_31_bits_and_probable_to_40(sqlite_store, bits, kind, own):
+    found = _search_one(sqlite_store, Code(flipped(QUERY, bits), 50), own=own)
+    assert found == ([(kind, bits, own)] if kind else [])
+
+
+@pytest.mark.parametrize(("bits", "found"), [(31, [(MatchKind.NEAR, 31, True)]), (32, [])])
+def test_the_other_variants_are_near_to_31_bits_and_never_probable(sqlite_store, bits, found):
+    code = Code(flipped(FAR[4], bits), 50)
+    assert _search_one(sqlite_store, code, own=True) == found
+
+
+@pytest.mark.parametrize(("bits", "found"), [(47, [(MatchKind.PROBABLE, 47, True)]), (48, [])])
+def test_a_phash_of_our_own_is_probable_to_47_bits(sqlite_store, bits, found):
+    phash = fingerprint("query").phash
+    code = Code(fingerprint("another").pdq, 90, flipped(phash, bits))
+    assert _search_one(sqlite_store, code, own=True, phash=phash) == found
+
+
+def test_a_phash_of_a_peer_is_not_looked_at(sqlite_store):
+    phash = fingerprint("query").phash
+    code = Code(fingerprint("another").pdq, 90, phash)
+    assert _search_one(sqlite_store, code, own=False, phash=phash) == []
+
+
+def test_flat_pictures_are_never_matched_on_either_side(sqlite_store):
+    assert _search_one(sqlite_store, Code(QUERY, 90), own=True, quality=49) == []
+
+
+def test_a_flat_code_is_not_matched(sqlite_store):
+    assert _search_one(sqlite_store, Code(QUERY, 49), own=True) == []
+
+
+def test_a_code_of_a_wrong_length_harms_nobody(sqlite_store):
+    assert _search_one(sqlite_store, Code(b"short", 90), own=False) == []
+
+
+def test_changes_are_followed_and_withdrawn_codes_are_gone(store):
+    """Each index follows the sequence, also over withdrawing and returning."""
+    image = store.write_now(image_row, b"p" * 32, now=0)
+    own = store.write_now(own_issuer, now=0)
+    index = NearIndex()
+
+    def found():
+        store.read_now(index.refresh)
+        return [hit.image_id for hit in index.search([QUERY], 90, None)]
+
+    assert found() == []
+    store.write_now(set_codes, own, {image: Code(QUERY, 90)})
+    assert found() == [image]
+    store.write_now(set_codes, own, {image: Code(flipped(QUERY, 100), 90)})
+    assert found() == []
+    store.write_now(set_codes, own, {image: Code(QUERY, 90)})
+    store.write_now(set_codes, own, {image: None})
+    assert found() == []
+    store.write_now(set_codes, own, {image: Code(QUERY, 90)})
+    assert found() == [image]
+    assert len(index) == 1
+
+
+def test_setting_the_same_code_again_changes_nothing(store):
+    image = store.write_now(image_row, b"p" * 32, now=0)
+    own = store.write_now(own_issuer, now=0)
+    store.write_now(set_codes, own, {image: Code(QUERY, 90)})
+
+    def rows(connection):
+        return connection.exec_driver_sql("SELECT * FROM codes").all()
+
+    before = store.read_now(rows)
+    store.write_now(set_codes, own, {image: Code(QUERY, 90)})
+    assert store.read_now(rows) == before
+    store.write_now(set_codes, own, {image: None})
+    once = store.read_now(rows)
+    store.write_now(set_codes, own, {image: None})
+    assert store.read_now(rows) == once
+
+
+def test_one_peer_cannot_crowd_out_our_own_codes(sqlite_store):
+    def run(connection):
+        own, peer = own_issuer(connection, now=0), _peer(connection)
+        index = _fill(
+            connection,
+            {
+                peer: [Code(QUERY, 90)] * (MAX_PEER_HITS + 1),
+                own: [Code(flipped(QUERY, 31), 90)] * (MAX_OWN_HITS + 1),
+            },
+        )
+        hits = index.search([QUERY], 90, None)
+        return sum(hit.own for hit in hits), sum(not hit.own for hit in hits)
+
+    assert sqlite_store.write_now(run) == (MAX_OWN_HITS, MAX_PEER_HITS)
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    """300 random codes, many in one ball, half of them our own."""
+    random = np.random.default_rng(7)
+    codes = [random.bytes(32) for _ in range(100)]
+    codes += [_noisy(random, codes[0], int(random.integers(0, 60))) for _ in range(200)]
+    return codes
+
+
+def _noisy(random, code, bits):
+    value = int.from_bytes(code, "big")
+    for at in random.choice(256, bits, replace=False):
+        value ^= 1 << int(at)
+    return value.to_bytes(32, "big")
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**31), bits=st.integers(0, 45))
+def test_the_search_equals_brute_force(crowd, seed, bits):
+    random = np.random.default_rng(seed)
+    variants = [_noisy(random, crowd[seed % 300], bits), *(random.bytes(32) for _ in range(7))]
+    rows = [_row(i, code) for i, code in enumerate(crowd)]
+    index = NearIndex()
+    index._codes = near._codes_of(rows)
+    found = {(hit.image_id, hit.kind, hit.distance) for hit in index.search(variants, 90, None)}
+    expected = set()
+    for i, code in enumerate(crowd):
+        distances = [
+            (int.from_bytes(code, "big") ^ int.from_bytes(v, "big")).bit_count() for v in variants
+        ]
+        if min(distances) <= 31:
+            expected.add((i, MatchKind.NEAR, min(distances)))
+        elif distances[0] <= 40:
+            expected.add((i, MatchKind.PROBABLE, distances[0]))
+    assert found == expected
+
+
+def _row(number, code):
+    class Row:
+        id = image_id = number
+        issuer_id = 1
+        own = True
+        phash = None
+        pdq = code
+
+    return Row()

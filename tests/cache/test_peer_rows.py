@@ -1,0 +1,279 @@
+"""Rows of peers: upserts, retractions, withdrawals, and the codes that follow trust."""
+
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import select
+
+from cache.errors import UnknownPeer, UnknownPipeline
+from cache.feed_tables import early_retractions, follows
+from cache.judgement import LabelTrust, PeerState, Trust
+from cache.lookup import evidence
+from cache.near import NearIndex
+from cache.peer_rows import record_attestations, withdraw_rows
+from cache.record import pipeline_row
+from cache.settings import PeerDefaults
+from cache.trust import add_peer, list_peers, load_trust, set_state, set_trust
+from cache.verdict import Basis, Feed, Finding, MatchKind, Verdict
+from tests.cache.prints import OTHERS, THEIRS, fingerprint
+
+NOW = 1_800_000_000
+ORIGIN = "https://a.example"
+PICTURE = fingerprint("picture")
+TRUSTED = Trust(clean=100, flag=100, state=PeerState.TRUSTED)
+
+
+@pytest.fixture
+def peer(store):
+    """A followed peer: (issuer id, follow ids by feed)."""
+
+    def make(connection):
+        pipeline_row(connection, OTHERS)
+        issuer_id = add_peer(connection, ORIGIN, PeerDefaults(), now=NOW)
+        for feed in (Feed.CLEAN, Feed.FLAGGED):
+            connection.execute(
+                follows.insert().values(
+                    id=int(feed),
+                    actor_id=f"{ORIGIN}/feeds/{feed.name}",
+                    issuer_id=issuer_id,
+                    feed=int(feed),
+                    state="accepted",
+                    follow_id=f"f{feed}",
+                    created=NOW,
+                )
+            )
+        return issuer_id
+
+    return store.write_now(make)
+
+
+def row(seq, *, picture=PICTURE, epoch="e1", feed=Feed.CLEAN, issued=NOW, **changes):
+    values = {
+        "issuer": ORIGIN,
+        "sha256": picture.sha256,
+        "feed": feed,
+        "basis": Basis.MODEL,
+        "issued": issued,
+        "expires": issued + 9_000,
+        "content": picture.content,
+        "pipeline": THEIRS,
+        "scores": {"test-pattern": 7},
+        "epoch": epoch,
+        "seq": seq,
+    }
+    if feed is Feed.FLAGGED:
+        values |= {"pdq": picture.pdq, "pdq_quality": picture.pdq_quality}
+    return Verdict(**(values | changes))
+
+
+def apply(store, issuer_id, rows=(), retractions=(), feed=Feed.CLEAN):
+    store.write_now(
+        record_attestations,
+        issuer_id=issuer_id,
+        feed=feed,
+        follow_id=int(feed),
+        rows=list(rows),
+        retractions=list(retractions),
+        now=NOW,
+    )
+
+
+def held(store, picture=PICTURE):
+    found = store.read_now(evidence, None, fingerprint=picture).matches
+    return sorted((match.verdict for match in found), key=lambda v: (v.feed, v.seq))
+
+
+def near(store, picture=PICTURE):
+    copy = fingerprint("copy", pdq=picture.pdq)
+    return store.read_now(evidence, NearIndex(), fingerprint=copy).matches
+
+
+def test_a_page_is_stored_and_applying_it_again_changes_nothing(store, peer):
+    rows = [row(i, picture=fingerprint(str(i))) for i in range(1, 1_001)]
+    for _ in range(2):
+        apply(store, peer, rows)
+    assert held(store, fingerprint("1000")) == [rows[-1]]
+    count = store.read_now(lambda c: c.exec_driver_sql("SELECT count(*) FROM verdicts").scalar())
+    assert count == 1_000
+
+
+def test_a_persons_finding_of_a_peer_is_stored(store, peer):
+    human = row(
+        1,
+        feed=Feed.FLAGGED,
+        basis=Basis.HUMAN,
+        pipeline=None,
+        scores={},
+        rule="pattern",
+        finding=Finding.UPHELD,
+    )
+    apply(store, peer, [human], feed=Feed.FLAGGED)
+    assert held(store) == [human]
+
+
+def test_rows_of_the_two_feeds_stand_side_by_side(store, peer):
+    clean, flagged = row(1), row(1, feed=Feed.FLAGGED)
+    apply(store, peer, [clean])
+    apply(store, peer, [flagged], feed=Feed.FLAGGED)
+    assert held(store) == [clean, flagged]
+
+
+@pytest.mark.parametrize(
+    ("second", "stands"),
+    [
+        (row(2, issued=NOW + 1), True),
+        (row(2), True),
+        (row(2, issued=NOW - 1), False),
+    ],
+)
+@pytest.mark.parametrize("one_page", [True, False])
+def test_of_one_key_the_later_issued_row_stands_then_the_later_in_the_feed(
+    store, peer, second, stands, one_page
+):
+    first = row(1)
+    for page in [[first, second]] if one_page else [[first], [second]]:
+        apply(store, peer, page)
+    assert held(store) == [second if stands else first]
+
+
+def test_of_two_rows_issued_at_once_the_one_of_the_newer_epoch_stands(store, peer):
+    apply(store, peer, [row(9)])
+    apply(store, peer, [row(1, epoch="e2")])
+    assert held(store) == [row(1, epoch="e2")]
+
+
+def test_a_retraction_frees_exactly_its_row(store, peer):
+    other = row(2, picture=fingerprint("other"))
+    apply(store, peer, [row(1), other])
+    apply(store, peer, [row(1, feed=Feed.FLAGGED)], feed=Feed.FLAGGED)
+    apply(store, peer, retractions=[("e1", 1)])
+    assert [v.feed for v in held(store)] == [Feed.FLAGGED]
+    assert held(store, fingerprint("other")) == [other]
+
+
+def test_a_retraction_of_a_replaced_row_does_not_touch_the_one_that_stands(store, peer):
+    apply(store, peer, [row(1)])
+    apply(store, peer, [row(2, issued=NOW + 1)])
+    apply(store, peer, retractions=[("e1", 1)])
+    assert [v.seq for v in held(store)] == [2]
+
+
+def test_a_retraction_names_its_epoch(store, peer):
+    apply(store, peer, [row(1)])
+    apply(store, peer, retractions=[("e2", 1)])
+    assert [v.seq for v in held(store)] == [1]
+
+
+def test_a_row_retracted_before_it_came_is_not_stored(store, peer):
+    apply(store, peer, retractions=[("e1", 1)])
+    apply(store, peer, retractions=[("e1", 1)])
+    apply(store, peer, [row(1), row(2, picture=fingerprint("other"))])
+    assert held(store) == []
+    assert held(store, fingerprint("other"))
+    expires = store.read_now(
+        lambda c: c.execute(select(early_retractions.c.expires)).scalars().all()
+    )
+    assert expires == [NOW + 366 * 86_400]
+
+
+def test_a_page_may_attest_and_retract_one_row(store, peer):
+    apply(store, peer, [row(1)], [("e1", 1)])
+    assert held(store) == []
+
+
+def test_a_row_of_a_pipeline_never_described_leaves_nothing_of_its_page(store, peer):
+    with pytest.raises(UnknownPipeline):
+        apply(store, peer, [row(1), row(2, picture=fingerprint("b"), pipeline="ff" * 32)])
+    assert held(store) == []
+
+
+def test_rows_past_a_place_and_whole_feeds_are_withdrawn(store, peer):
+    pictures = [fingerprint(str(i)) for i in range(4)]
+    apply(store, peer, [row(i + 1, picture=p) for i, p in enumerate(pictures)])
+    apply(store, peer, [row(9, picture=pictures[0], feed=Feed.FLAGGED)], feed=Feed.FLAGGED)
+    clean = {"issuer_id": peer, "feed": Feed.CLEAN}
+    assert store.write_now(withdraw_rows, **clean, epoch="e1", after_seq=2) == 2
+    assert [len(held(store, picture)) for picture in pictures] == [2, 1, 0, 0]
+    assert store.write_now(withdraw_rows, **clean, epoch=None) == 2
+    assert [len(held(store, picture)) for picture in pictures] == [1, 0, 0, 0]
+
+
+def test_codes_of_a_peer_follow_its_flag_weight(store, peer):
+    apply(store, peer, [row(1, feed=Feed.FLAGGED)], feed=Feed.FLAGGED)
+    assert near(store) == ()
+    store.write_now(set_trust, ORIGIN, TRUSTED)
+    assert [match.kind for match in near(store)] == [MatchKind.NEAR]
+    store.write_now(set_trust, ORIGIN, replace(TRUSTED, flag=0))
+    assert near(store) == ()
+    for_label = replace(TRUSTED, flag=0, labels={"gore": LabelTrust(flag=50)})
+    store.write_now(set_trust, ORIGIN, for_label)
+    assert near(store)
+    store.write_now(set_state, ORIGIN, PeerState.OBSERVED)
+    assert near(store) == ()
+
+
+def test_codes_come_with_flagged_rows_alone_and_go_with_them(store, peer):
+    store.write_now(set_trust, ORIGIN, TRUSTED)
+    apply(store, peer, [row(1, pdq=PICTURE.pdq, pdq_quality=90)])
+    assert near(store) == ()
+    apply(store, peer, [row(1, feed=Feed.FLAGGED)], feed=Feed.FLAGGED)
+    assert near(store)
+    apply(store, peer, retractions=[("e1", 1)], feed=Feed.FLAGGED)
+    assert near(store) == ()
+
+
+def test_a_flat_picture_of_a_peer_gets_no_code(store, peer):
+    store.write_now(set_trust, ORIGIN, TRUSTED)
+    apply(store, peer, [row(1, feed=Feed.FLAGGED, pdq_quality=49)], feed=Feed.FLAGGED)
+    assert near(store) == ()
+
+
+def test_trust_is_stored_as_it_was_set(store, peer):
+    assert store.read_now(load_trust)[ORIGIN] == Trust()
+    trust = Trust(
+        clean=35,
+        flag=70,
+        labels={"gore": LabelTrust(clean=0), "shape": LabelTrust(flag=9)},
+        heard=frozenset({"gore", "shape"}),
+        max_age_days=9,
+        operator="someone",
+        audit_rate=0.2,
+        state=PeerState.TRUSTED,
+    )
+    for _ in range(2):
+        store.write_now(set_trust, ORIGIN, trust)
+    assert store.read_now(load_trust) == {ORIGIN: trust}
+
+
+def test_a_new_peer_takes_the_defaults_and_is_observed_unless_they_weigh(store):
+    store.write_now(add_peer, "https://n.example", PeerDefaults(), now=NOW)
+    warm = PeerDefaults(clean_weight=0.29, flag_weight=1.0, labels=("gore",), audit_rate=0.5)
+    store.write_now(add_peer, "https://w.example", warm, now=NOW)
+    assert store.read_now(load_trust) == {
+        "https://n.example": Trust(),
+        "https://w.example": Trust(
+            29, 100, heard=frozenset({"gore"}), audit_rate=0.5, state=PeerState.TRUSTED
+        ),
+    }
+
+
+def test_adding_a_peer_twice_keeps_what_was_set(store, peer):
+    store.write_now(set_trust, ORIGIN, TRUSTED)
+    assert store.write_now(add_peer, ORIGIN, PeerDefaults(), now=NOW) == peer
+    assert store.read_now(load_trust)[ORIGIN] == TRUSTED
+
+
+def test_peers_are_listed_with_what_is_stored_of_them(store, peer):
+    apply(store, peer, [row(1), row(2, picture=fingerprint("b"))])
+    apply(store, peer, [row(1, feed=Feed.FLAGGED)], feed=Feed.FLAGGED)
+    (listed,) = store.read_now(list_peers)
+    assert (listed.origin, listed.clean_verdicts, listed.flagged_verdicts) == (ORIGIN, 2, 1)
+
+
+def test_an_unknown_peer_is_one_clear_sentence(store):
+    for act in (set_trust, set_state):
+        value = TRUSTED if act is set_trust else PeerState.SUSPENDED
+        with pytest.raises(UnknownPeer, match="fediverdict peers list"):
+            store.write_now(act, "https://nobody.example", value)
+    with pytest.raises(UnknownPeer):
+        store.write_now(set_trust, "self", TRUSTED)

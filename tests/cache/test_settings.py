@@ -1,0 +1,71 @@
+"""The settings of the cache: limits, refusals, hundredths."""
+
+import pytest
+from pydantic import ValidationError
+
+from cache.settings import (
+    DatabaseSettings,
+    DecideSettings,
+    PeerDefaults,
+    ReuseSettings,
+    TrustSettings,
+    hundredths,
+)
+
+MODELS = [DatabaseSettings, DecideSettings, PeerDefaults, ReuseSettings, TrustSettings]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_an_unknown_key_is_refused_and_nothing_can_be_changed(model):
+    with pytest.raises(ValidationError, match="not permitted"):
+        model(unheard_of=1)
+    settings = model()
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(settings, next(iter(model.model_fields)), 1)
+
+
+@pytest.mark.parametrize("value", ["own", "peers", "on", ""])
+def test_near_clean_is_off_until_it_is_measured(value):
+    assert DecideSettings(near_clean="off").near_clean == "off"
+    with pytest.raises(ValidationError, match="Memory and judgement"):
+        DecideSettings(near_clean=value)
+
+
+@pytest.mark.parametrize("value", ["adaptive", "always"])
+def test_audits_are_off_until_they_are_built(value):
+    assert TrustSettings().audit == "off"
+    with pytest.raises(ValidationError, match="Memory and judgement"):
+        TrustSettings(audit=value)
+
+
+@pytest.mark.parametrize("name", ["clean_weight", "flag_weight", "audit_rate", "min_agreement"])
+def test_weights_lie_between_0_and_1(name):
+    for inside in (0.0, 1.0):
+        assert getattr(PeerDefaults.model_validate({name: inside}), name) == inside
+    for outside in (-0.01, 1.01, float("nan")):
+        with pytest.raises(ValidationError):
+            PeerDefaults.model_validate({name: outside})
+
+
+@pytest.mark.parametrize(
+    ("model", "name"), [(PeerDefaults, "max_age_days"), (ReuseSettings, "verdict_days")]
+)
+def test_days_lie_between_1_and_366(model, name):
+    for inside in (1, 366):
+        assert getattr(model(**{name: inside}), name) == inside
+    for outside in (0, 367):
+        with pytest.raises(ValidationError):
+            model(**{name: outside})
+
+
+@pytest.mark.parametrize("name", ["clean_quorum", "flag_quorum"])
+def test_a_quorum_is_a_hundredth_at_least(name):
+    assert getattr(DecideSettings.model_validate({name: 0.01}), name) == 0.01
+    assert getattr(DecideSettings.model_validate({name: 100.0}), name) == 100.0
+    for outside in (0.0, 0.001, 100.01):
+        with pytest.raises(ValidationError):
+            DecideSettings.model_validate({name: outside})
+
+
+def test_floats_of_the_file_become_whole_hundredths():
+    assert [hundredths(x) for x in (0.0, 0.29, 0.57, 1.0, 2.0)] == [0, 29, 57, 100, 200]

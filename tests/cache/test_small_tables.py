@@ -1,0 +1,122 @@
+"""Sightings, tokens, the instance secret and the audit throw."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from cache.errors import TokenExists
+from cache.record import image_row
+from cache.secret import audit_throw, instance_secret
+from cache.sightings import Sighting, record_sighting, source_row, unchanged
+from cache.tables import tokens
+from cache.tokens import (
+    MAX_TOKEN_CHARACTERS,
+    Scope,
+    check_token,
+    create_token,
+    delete_token,
+    list_tokens,
+)
+from cache.verdict import Evidence, Feed
+from tests.cache.pictures import BAD, GOOD, OTHER, PICTURE, A, B, evidence, exact, near, verdict
+
+NOW = 1_800_000_000
+
+
+def test_a_sighting_is_unchanged_while_size_and_mark_are(store):
+    image = store.write_now(image_row, b"x" * 32, now=NOW)
+    source = store.write_now(source_row, name="photos", kind="folder", location="/photos")
+    sighting = Sighting(source, "a.png", 10, "mtime 1", image, "judged", NOW)
+    for _ in range(2):
+        store.write_now(record_sighting, sighting)
+    at = {"source_id": source, "key": "a.png"}
+    assert store.read_now(unchanged, **at, size=10, mark="mtime 1") == sighting
+    assert store.read_now(unchanged, **at, size=11, mark="mtime 1") is None
+    assert store.read_now(unchanged, **at, size=10, mark="mtime 2") is None
+    newer = Sighting(source, "a.png", 10, "mtime 2", None, "over-limit", NOW)
+    store.write_now(record_sighting, newer)
+    assert store.read_now(unchanged, **at, size=10, mark="mtime 1") is None
+    assert store.read_now(unchanged, **at, size=10, mark="mtime 2") == newer
+
+
+def test_a_source_is_one_by_its_name(store):
+    first = store.write_now(source_row, name="photos", kind="folder", location="/photos")
+    again = store.write_now(source_row, name="photos", kind="folder", location="/moved")
+    other = store.write_now(source_row, name="gate", kind="gate", location="")
+    assert first == again != other
+
+
+def test_a_token_is_known_by_its_hash_alone_and_has_its_scopes(store):
+    token = store.write_now(create_token, "lemmy", [Scope.SCAN, Scope.LOOKUP], now=NOW)
+    found = store.read_now(check_token, token)
+    assert (found.name, found.scopes) == ("lemmy", {Scope.SCAN, Scope.LOOKUP})
+    rows = store.read_now(lambda c: c.execute(tokens.select()).all())
+    assert token not in str(rows)
+    assert len(token) > 40
+
+
+@pytest.mark.parametrize("wrong", ["", "fv_", "Bearer", "\ud800", "ä", "x" * 10_000])
+def test_a_wrong_token_is_unknown(store, wrong):
+    token = store.write_now(create_token, "lemmy", [Scope.SCAN], now=NOW)
+    assert store.read_now(check_token, wrong) is None
+    assert store.read_now(check_token, token + "x") is None
+    assert len(token) <= MAX_TOKEN_CHARACTERS
+
+
+def test_token_names_are_taken_once_and_tokens_can_be_deleted(store):
+    token = store.write_now(create_token, "lemmy", [Scope.SCAN], now=NOW)
+    with pytest.raises(TokenExists, match="choose another name"):
+        store.write_now(create_token, "lemmy", [Scope.SCAN], now=NOW)
+    store.write_now(create_token, "another", [], now=NOW)
+    listed = store.read_now(list_tokens)
+    assert [(t.name, t.scopes) for t in listed] == [("another", set()), ("lemmy", {Scope.SCAN})]
+    assert store.write_now(delete_token, "lemmy")
+    assert not store.write_now(delete_token, "lemmy")
+    assert store.read_now(check_token, token) is None
+
+
+def test_the_instance_secret_is_made_once_by_any_number_of_processes(store, database_url):
+    script = textwrap.dedent(
+        """
+        import sys
+        from cache.database import Store
+        from cache.secret import instance_secret
+        store = Store.open(sys.argv[1])
+        print(store.write_now(instance_secret).hex())
+        store.close()
+        """
+    )
+    command = [sys.executable, "-c", script, database_url]
+    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    made = {run.communicate(timeout=60)[0].strip() for run in runs}
+    assert made == {store.write_now(instance_secret).hex()}
+    assert len(bytes.fromhex(made.pop())) == 32
+
+
+SECRET = b"s" * 32
+
+
+def test_the_throw_is_the_same_for_a_picture_and_differs_with_secret_and_picture():
+    throw = audit_throw(SECRET, Evidence(), PICTURE)
+    assert throw == audit_throw(SECRET, Evidence(), PICTURE)
+    assert throw != audit_throw(b"t" * 32, Evidence(), PICTURE)
+    assert throw != audit_throw(SECRET, Evidence(), OTHER)
+
+
+def test_the_throw_goes_by_the_content_of_the_matched_row_so_that_rewrapping_throws_no_new_dice():
+    held = evidence(exact(verdict(GOOD, A, content=b"c" * 32)))
+    assert audit_throw(SECRET, held, PICTURE) == audit_throw(SECRET, held, OTHER)
+    elsewhere = evidence(
+        near(verdict(GOOD, A, content=b"a" * 32)),
+        exact(verdict(BAD, B, feed=Feed.FLAGGED, content=b"a" * 32)),
+        *held.matches,
+    )
+    assert audit_throw(SECRET, elsewhere, PICTURE) == audit_throw(SECRET, held, PICTURE)
+
+
+def test_the_throw_is_even_and_below_one():
+    throws = [audit_throw(SECRET, Evidence(), i.to_bytes(32, "big")) for i in range(2_000)]
+    assert all(0 <= throw < 1 for throw in throws)
+    assert 0.03 < sum(throw < 0.05 for throw in throws) / 2_000 < 0.07
