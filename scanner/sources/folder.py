@@ -54,10 +54,11 @@ def read_item(path: Path, key: str, limit_bytes: int) -> bytes:
 
 def _content(descriptor: int, target: Path, limit_bytes: int) -> bytes:
     """Read an open file and close it; opened without blocking, so a pipe is seen as one."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise SourceError(f"{target} is no regular file")
     try:
         with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise SourceError(f"{target} is no regular file")
             data = file.read(limit_bytes + 1)
     except OSError as error:
         raise SourceError(f"cannot read {target}: {error.strerror}") from error
@@ -78,6 +79,8 @@ def _walk(
     for entry in entries:
         key = f"{prefix}{entry.name}"
         try:
+            if not entry.name.isprintable():
+                raise SourceError(f"{ascii(entry.path)} has no readable name, rename it")
             if entry.is_dir(follow_symlinks=False):
                 if key.count("/") >= DEPTH_MAX:
                     raise SourceError(f"{entry.path} lies deeper than {DEPTH_MAX} folders")

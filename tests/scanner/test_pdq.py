@@ -1,0 +1,70 @@
+"""PDQ in numpy, held against vectors of pdqhash 0.2.8."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scanner.pdq import pdq
+from tests.scanner.drawings import photo, thumbnails
+
+VECTORS = json.loads((Path(__file__).parent / "pdq_vectors.json").read_text())
+PICTURES = thumbnails()
+TURNS = (
+    None,
+    Image.Transpose.ROTATE_90,
+    Image.Transpose.ROTATE_180,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.FLIP_TOP_BOTTOM,
+    Image.Transpose.FLIP_LEFT_RIGHT,
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.TRANSVERSE,
+)
+
+
+def distance(one, other):
+    return (int.from_bytes(one) ^ int.from_bytes(other)).bit_count()
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_all_eight_hashes_are_within_two_bits_of_pdqhash(name):
+    found = pdq(PICTURES[name])
+    wanted = [bytes.fromhex(text) for text in VECTORS[name]["hashes"]]
+    assert all(distance(a, b) <= 2 for a, b in zip(found.variants, wanted, strict=True))
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_the_quality_is_within_one_of_pdqhash(name):
+    assert abs(pdq(PICTURES[name]).quality - VECTORS[name]["quality"]) <= 1
+
+
+def test_the_vectors_cover_flat_and_rich_pictures():
+    qualities = [vector["quality"] for vector in VECTORS.values()]
+    assert min(qualities) < 50 <= max(qualities)
+
+
+def test_each_variant_is_near_the_hash_of_the_picture_turned_that_way():
+    """Computed from one DCT block, it equals what turning the pixels and hashing again gives."""
+    image = photo("ascent").convert("L")
+    variants = pdq(image).variants
+    turned = [pdq(image if turn is None else image.transpose(turn)).variants[0] for turn in TURNS]
+    nearest = [min(range(8), key=lambda n: distance(variants[n], code)) for code in turned]
+    assert sorted(nearest) == list(range(8))
+    assert all(distance(variants[n], code) <= 31 for n, code in zip(nearest, turned, strict=True))
+
+
+def test_a_flat_picture_has_quality_zero():
+    assert pdq(Image.new("L", (512, 512), 77)).quality == 0
+
+
+def test_two_different_photos_are_far_apart():
+    one, other = pdq(photo("aero").convert("L")), pdq(photo("camera").convert("L"))
+    assert distance(one.variants[0], other.variants[0]) > 80
+
+
+def test_the_same_pixels_give_the_same_hash_whatever_their_memory_layout():
+    pixels = np.asarray(photo("camera").convert("L"))
+    copy = Image.fromarray(np.asfortranarray(pixels))
+    assert pdq(copy) == pdq(Image.fromarray(pixels))
