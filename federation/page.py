@@ -7,53 +7,39 @@ its rows are worth, in the cache.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cache.verdict import Feed
 from federation import multibase, proof
-from federation.addresses import page_url
 from federation.context import LABEL_PREFIX, PAGE_CONTEXT, RULE_PREFIX
-from federation.epoch import is_epoch
 from federation.errors import BadPage, BadProof, BadRequest, WrongOrigin
 from federation.graph import refuse_tricks
-from federation.origin import Origin, Url
+from federation.origin import Origin
+from federation.page_head import TYPES, EpochEnd, PageHead, parse_head, write_head
 from federation.page_rows import Tables, parse_rows
 from federation.page_tables import parse_labels, parse_pipelines, parse_rules
 from federation.pipeline import Pipeline
 from federation.remote_actor import RemoteActor
 from federation.row import COLUMNS, Row
-from federation.strictjson import MAX_INTEGER, JsonObject, canonical
-from federation.times import from_rfc3339, to_rfc3339
+from federation.strictjson import JsonObject, canonical
 from federation.wire_rows import RowWriter
 
-TYPES: Final = ["Document", "AttestationPage"]
-WIRE: Final = 1
+__all__ = [
+    "TYPES",
+    "AttestationPage",
+    "EpochEnd",
+    "PageHead",
+    "VerifiedPage",
+    "build_page",
+    "digest",
+    "parse_page",
+    "seal_page",
+    "verify_page",
+]
+
 MAX_ROWS: Final = 1_000
-PUBLISHED_AHEAD_SECONDS: Final = 3_600
-
-
-@dataclass(frozen=True, slots=True)
-class EpochEnd:
-    """The last page of an epoch, named by the first page of the next; 0 when it had none."""
-
-    epoch: str
-    page: int
-
-
-@dataclass(frozen=True, slots=True)
-class PageHead:
-    """Where a page stands in its feed; the first page of an epoch has no previous digest."""
-
-    feed_id: Url
-    feed: Feed
-    epoch: str
-    page: int
-    first_seq: int
-    published: int
-    previous_digest: str | None = None
-    previous_epoch: EpochEnd | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +91,7 @@ def build_page(
     writer = RowWriter(head.feed, head.epoch, rows)
     return {
         "@context": PAGE_CONTEXT,
-        "type": list(TYPES),
-        **_head(head),
+        **write_head(head),
         "count": len(rows),
         "labels": [LABEL_PREFIX + label for label in writer.labels],
         "rules": {RULE_PREFIX + name: text for name, text in sorted(rules.items())},
@@ -147,7 +132,7 @@ def parse_page(
 ) -> AttestationPage:
     """Return what a page of `feed` says, its proof not looked at; raises `BadPage`."""
     _refuse_tricks(document)
-    head = _parse_head(document, feed, now)
+    head = parse_head(document, feed, now)
     labels = parse_labels(document.get("labels"))
     rules = parse_rules(document.get("rules"))
     pipelines = parse_pipelines(document.get("pipelines"))
@@ -160,92 +145,6 @@ def parse_page(
     return AttestationPage(
         head, pipelines, rules, parse_rows(document, tables), _digest_of(document)
     )
-
-
-def _head(head: PageHead) -> dict[str, Any]:
-    members: dict[str, Any] = {
-        "id": page_url(head.feed_id, head.epoch, head.page),
-        "attributedTo": head.feed_id,
-        "published": to_rfc3339(head.published),
-        "wire": WIRE,
-        "epoch": head.epoch,
-        "page": head.page,
-        "firstSeq": head.first_seq,
-    }
-    if head.previous_digest is not None:
-        members["previousDigest"] = head.previous_digest
-    if head.previous_epoch is not None:
-        end = head.previous_epoch
-        members["previousEpoch"] = {"epoch": end.epoch, "page": end.page}
-    return members
-
-
-def _parse_head(document: JsonObject, feed: Feed, now: int) -> PageHead:
-    if document.get("type") != TYPES or document.get("wire") != WIRE:
-        raise BadPage("the document is not an attestation page of wire format 1")
-    epoch, page = document.get("epoch"), _positive(document, "page")
-    if not isinstance(epoch, str) or not is_epoch(epoch):
-        raise BadPage("the page's epoch is not 32 hexadecimal digits")
-    feed_id = document.get("attributedTo")
-    if not isinstance(feed_id, str) or document.get("id") != page_url(Url(feed_id), epoch, page):
-        raise BadPage("the page's id does not follow from its feed, epoch and number")
-    return PageHead(
-        Url(feed_id),
-        feed,
-        epoch,
-        page,
-        _first_seq(document, page),
-        _published(document, now),
-        _previous_digest(document, page),
-        _previous_epoch(document, epoch, page),
-    )
-
-
-def _positive(document: JsonObject, name: str) -> int:
-    value = document.get(name)
-    if type(value) is not int or not 1 <= value <= MAX_INTEGER:
-        raise BadPage(f"{name} is not a number from 1")
-    return value
-
-
-def _first_seq(document: JsonObject, page: int) -> int:
-    first = _positive(document, "firstSeq")
-    if first < page or (page == 1 and first != 1):
-        raise BadPage("firstSeq does not fit the number of the page")
-    return first
-
-
-def _published(document: JsonObject, now: int) -> int:
-    try:
-        published = from_rfc3339(document.get("published"))
-    except BadRequest as error:
-        raise BadPage("the page does not say when it was published") from error
-    if not 0 <= published <= now + PUBLISHED_AHEAD_SECONDS:
-        raise BadPage("the page was published in the future")
-    return published
-
-
-def _previous_digest(document: JsonObject, page: int) -> str | None:
-    if page == 1:
-        if "previousDigest" in document:
-            raise BadPage("the first page of an epoch has no previousDigest")
-        return None
-    value = document.get("previousDigest")
-    if not isinstance(value, str) or not multibase.is_digest(value):
-        raise BadPage("previousDigest is missing, or not the digest of a page")
-    return value
-
-
-def _previous_epoch(document: JsonObject, epoch: str, page: int) -> EpochEnd | None:
-    value = document.get("previousEpoch")
-    if "previousEpoch" not in document:
-        return None
-    if page != 1 or not isinstance(value, dict) or value.keys() != {"epoch", "page"}:
-        raise BadPage("previousEpoch stands on a later page, or is not an epoch and a page")
-    name, last = value["epoch"], value["page"]
-    if not is_epoch(name) or name == epoch or type(last) is not int or last < 0:
-        raise BadPage("previousEpoch is not another epoch and its last page")
-    return EpochEnd(name, last)
 
 
 def _refuse_tricks(document: JsonObject) -> None:
