@@ -1,5 +1,8 @@
 """The schema grows and shrinks on both databases, with data in it."""
 
+import subprocess
+import sys
+
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -54,6 +57,16 @@ def test_downgrading_to_nothing_and_up_again_works_with_data_in_the_tables(empty
     assert set(sa.inspect(make_engine(empty_url)).get_table_names()) <= {"alembic_version"}
     migrations.upgrade(empty_url)
     migrations.check(empty_url)
+
+
+def test_processes_that_start_at_once_on_an_empty_database_all_find_it_ready(empty_url):
+    script = (
+        "import sys, migrations; from cache.database import Store;"
+        "migrations.upgrade(sys.argv[1]); migrations.check(sys.argv[1]);"
+        "Store.open(sys.argv[1]).close()"
+    )
+    runs = [subprocess.Popen([sys.executable, "-c", script, empty_url]) for _ in range(3)]
+    assert [run.wait(60) for run in runs] == [0, 0, 0]
 
 
 def test_a_database_without_tables_is_too_old(empty_url):
