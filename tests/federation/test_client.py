@@ -53,7 +53,7 @@ async def peer():  # noqa: C901
     server = TestServer(web.Application())
     server.app.router.add_route("*", "/{tail:.*}", answer)
     await server.start_server()
-    server.seen = seen
+    setattr(server, "seen", seen)  # noqa: B010
     yield server
     await server.close()
 
