@@ -82,6 +82,15 @@ pipelines = Table(
     Column("description", Text, nullable=False),  # RFC 8785 JSON
 )
 
+own_pipelines = Table(  # what this instance ever scanned with; the newest of `settings` is in use
+    "own_pipelines",
+    metadata,
+    Column("pipeline", Text, primary_key=True),  # hex id
+    Column("settings", Text, nullable=False),  # which model by which policy, as configured
+    Column("thresholds", Text, nullable=False),  # JSON {label: 1..10000}, as last used
+    Column("used", BigInteger, nullable=False),
+)
+
 # --- pictures and verdicts -------------------------------------------------------------------
 images = Table(
     "images",

@@ -6,14 +6,13 @@ import logging
 from collections.abc import AsyncIterator
 
 from aiohttp import web
-from federation.service import Federation
 
 from cache.database import Store
+from federation.service import Federation
 from fediverdict.api import Api
 from fediverdict.config import Config
 from fediverdict.judge import Judge
-from fediverdict.parts import build_judge
-from fediverdict.peering import own_instance, user_agent
+from fediverdict.parts import build_federation, build_judge
 from fediverdict.problems import problems
 from scanner.errors import ModelError
 
@@ -29,25 +28,14 @@ def build_app(config: Config, store: Store) -> web.Application:
         middlewares=[problems], client_max_size=config.federation.activity_bytes + 1
     )
     judge = app[JUDGE] = build_judge(config, store)
-    federation = app[FEDERATION] = _federation(config, store, judge)
+    rules = judge.judgements.rule_texts
+    federation = app[FEDERATION] = build_federation(config, store, rules)
     app.add_routes(Api(config, store, judge).routes())
     app.add_routes(federation.routes())
     app.cleanup_ctx.append(_federation_loops)
     if config.scanner.preload:
         app.cleanup_ctx.append(_model)
     return app
-
-
-def _federation(config: Config, store: Store, judge: Judge) -> Federation:
-    return Federation(
-        store=store,
-        instance=own_instance(config, store),
-        settings=config.federation,
-        feed_settings=config.feed,
-        rules=judge.judgements.rule_texts,
-        state_dir=config.instance.state_dir,
-        user_agent=user_agent(config),
-    )
 
 
 async def _federation_loops(app: web.Application) -> AsyncIterator[None]:

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scanner.sources.folder import Item, list_folder, read_item
 from sqlalchemy import Connection
 
 from cache.publish import published_in
@@ -18,8 +17,11 @@ from cache.sightings import Sighting, record_sighting, sha256_of, unchanged
 from cache.verdict import Decision, Feed
 from fediverdict.config import Share
 from fediverdict.judge import Answer, Judge, Look
-from scanner.errors import SourceError
+from scanner.errors import OverLimit, SourceError
 from scanner.fingerprint import sha256_of as digest_of
+from scanner.sources.folder import Item, list_folder, read_item
+
+JUDGED = "judged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,8 @@ class FolderScan:
         Raises SourceError when the folder itself cannot be read.
         """
         waiting: list[_Read] = []
-        for item in list_folder(self._folder):
+        problems: list[str] = []
+        for item in list_folder(self._folder, problems.append):
             seen = await self._without_scan(item, waiting)
             if seen is not None:
                 yield seen
@@ -62,6 +65,8 @@ class FolderScan:
                 waiting.clear()
         for seen in await self._scan(waiting):
             yield seen
+        for problem in problems:
+            yield Seen(str(self._folder), problem=problem)
 
     async def _without_scan(self, item: Item, waiting: list[_Read]) -> Seen | None:
         """Answer for a file without a scan, or let it wait for one."""
@@ -72,9 +77,11 @@ class FolderScan:
             data = read_item(self._folder, item.key, self._judge.limits.image_bytes)
         except SourceError as error:
             return Seen(item.key, problem=str(error))
+        except OverLimit as error:
+            too_large = _Read(item, None, Answer(Decision.OVER_LIMIT, str(error)))
+            return (await self._finish([too_large], [too_large.found]))[0]
         found = await self._judge.look(data)
-        whole = len(data) <= self._judge.limits.image_bytes
-        read = _Read(item, digest_of(data) if whole else None, found)
+        read = _Read(item, digest_of(data), found)
         if isinstance(found, Look) and self._judge.must_scan(found):
             waiting.append(read)
             return None
@@ -83,16 +90,13 @@ class FolderScan:
         return (await self._finish([read], [found]))[0]
 
     async def _unchanged(self, item: Item) -> _Read | None:
-        """Return what is known of a file that did not change, unless it has to be scanned now."""
+        """Return what is known of an unchanged file; None if it has to be read or scanned."""
         sighting = await self._store.read(
             unchanged, source_id=self._source_id, key=item.key, size=item.size, mark=item.mark
         )
-        if sighting is None or sighting.image_id is None:
+        if sighting is None or sighting.image_id is None or sighting.outcome != JUDGED:
             return None
         sha256 = await self._store.read(sha256_of, sighting.image_id)
-        if sighting.outcome != "judged":
-            decision = Decision(sighting.outcome)
-            return _Read(item, sha256, Answer(decision, f"{decision} when it was last read"))
         look = await self._judge.look_again(sha256)
         if look is None or self._judge.must_scan(look):
             return None
@@ -132,4 +136,4 @@ class FolderScan:
 
 def _outcome(answer: Answer) -> str:
     could_not = answer.decision in (Decision.UNDECODABLE, Decision.OVER_LIMIT)
-    return str(answer.decision) if could_not else "judged"
+    return str(answer.decision) if could_not else JUDGED

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from scanner.read import read
 from sqlalchemy import Connection
 
 from cache.database import Store
@@ -34,6 +33,7 @@ from cache.verdict import (
 from fediverdict.config import Share
 from fediverdict.judgement import Judgements
 from fediverdict.scanning import Scanner
+from scanner.decode import read
 from scanner.errors import ModelError, OverLimit, Undecodable
 from scanner.fingerprint import sha256_of
 from scanner.limits import Limits
@@ -236,9 +236,10 @@ class Judge:
         verdicts: Sequence[Verdict],
         pipeline: Mapping[str, str],
     ) -> None:
+        now = int(self._clock())
+        judgement = self.judgements.adopt(connection, verdicts[0].pipeline or "", now)
         pipeline_row(connection, pipeline)
         self._record_images(connection, pictures)
-        judgement, now = self.judgements.current(connection), int(self._clock())
         for verdict in verdicts:
             record_verdict(connection, verdict, judgement, now=now)
 

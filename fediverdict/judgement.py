@@ -1,57 +1,105 @@
 """Joins what the admin decided (config, policy, trust tables) into one `Judgement`.
 
 Rules and thresholds come from the policy file; `[rules]` adds to them or replaces one by name,
-`[pipelines.ID]` lists another pipeline with thresholds of its own. The pipelines of the shipped
-policies with the bundled model are listed already, so that two fresh installs understand each
-other. Trust is read again from the database when it is older than a second.
+`[pipelines.ID]` lists another pipeline with thresholds of its own. The policy `test` with the
+bundled model is listed already, so that two fresh installs understand each other. What the
+tables say is read again when it is older than a second.
 """
 
 import time
-from collections.abc import Mapping
 
 from sqlalchemy import Connection
 
 from cache.errors import RuleError
-from cache.judgement import Judgement, PipelineState, PipelineTerms, Trust
+from cache.judgement import Judgement, PipelineState, PipelineTerms
+from cache.own_pipelines import load_own_pipelines, remember_own_pipeline
 from cache.rules import Rule, parse
 from cache.settings import hundredths
 from cache.trust import load_trust
 from fediverdict.config import Config
 from fediverdict.errors import ConfigError
-from scanner.engine import pipeline_of
+from scanner.engine import bundled_pipeline
 from scanner.pipeline import pipeline_id
-from scanner.policy import Policy, load_policy, shipped_policies
+from scanner.policy import Policy, load_policy
 
-TRUST_SECONDS = 1.0
+TABLE_SECONDS = 1.0
+BUNDLED = "bundled"
+TEST = "test"
 
 
 class Judgements:
     """Gives the judgement of now; a change of trust shows within a second."""
 
     def __init__(self, config: Config, policy: Policy) -> None:
+        _refuse_untaught(config, policy)
         self.config, self.policy = config, policy
         self.rule_texts = {**policy.rules, **config.rules}
         self.rules = {name: _rule(name, text, policy) for name, text in self.rule_texts.items()}
-        self.pipelines = _pipelines(config, policy)
+        self._listed = _listed(config)
         self._read_at = float("-inf")
-        self._judgement = self._with({})
+        self._judgement: Judgement | None = None
 
     def current(self, connection: Connection) -> Judgement:
-        """Return what deciding needs now; reads the trust tables at most once a second."""
-        if time.monotonic() - self._read_at > TRUST_SECONDS:
-            self._judgement = self._with(load_trust(connection))
+        """Return what deciding needs now; reads the tables at most once a second."""
+        if self._judgement is None or time.monotonic() - self._read_at > TABLE_SECONDS:
+            self._judgement = self._read(connection)
             self._read_at = time.monotonic()
         return self._judgement
 
-    def _with(self, trust: Mapping[str, Trust]) -> Judgement:
+    def adopt(self, connection: Connection, pipeline: str, now: int) -> Judgement:
+        """Note that scans are made with `pipeline` from now on, and return the judgement."""
+        current = self.current(connection)
+        terms = PipelineTerms(self._own_thresholds(pipeline), PipelineState.DEFAULT)
+        if current.pipelines.get(pipeline) != terms:
+            remember_own_pipeline(
+                connection,
+                pipeline,
+                settings=self._settings,
+                thresholds=terms.thresholds,
+                now=now,
+            )
+            self._judgement = self._read(connection)
+        return self.current(connection)
+
+    @property
+    def _settings(self) -> str:
+        scanner = self.config.scanner
+        return f"{self.policy.digest()} {scanner.model} {scanner.architecture or ''}".strip()
+
+    def _own_thresholds(self, pipeline: str) -> dict[str, int]:
+        listed = self.config.pipelines.get(pipeline)
+        return listed.thresholds if listed else self.policy.thresholds()
+
+    def _read(self, connection: Connection) -> Judgement:
+        own = load_own_pipelines(connection, self._settings)
         return Judgement(
             rules=self.rules,
-            pipelines=self.pipelines,
-            trust=trust,
+            pipelines={**self._listed, **self._in_force(own)},
+            trust=load_trust(connection),
             clean_quorum=hundredths(self.config.decide.clean_quorum),
             flag_quorum=hundredths(self.config.decide.flag_quorum),
             audits=self.config.trust.audit != "off",
             has_scanner=self.config.scanner.enabled,
+        )
+
+    def _in_force(self, own: dict[str, PipelineTerms]) -> dict[str, PipelineTerms]:
+        """Return our pipelines; the one in use takes the thresholds of today."""
+        return {
+            name: PipelineTerms(self._own_thresholds(name), terms.state)
+            if terms.state is PipelineState.DEFAULT
+            else terms
+            for name, terms in own.items()
+            if terms.state is PipelineState.DEFAULT or name not in self._listed
+        }
+
+
+def _refuse_untaught(config: Config, policy: Policy) -> None:
+    """Refuse the bundled model where a policy asks for more than it was taught."""
+    strange = sorted(set(policy.labels) - set(load_policy(TEST).labels))
+    if config.scanner.enabled and config.scanner.model == BUNDLED and strange:
+        raise ConfigError(
+            f"the bundled model knows test patterns only, but the policy {policy.name} asks for "
+            f"{strange[0]}; set scanner.model to a real model, e.g. ViT-L-14/openai"
         )
 
 
@@ -66,14 +114,10 @@ def _rule(name: str, text: str, policy: Policy) -> Rule:
     return rule
 
 
-def _pipelines(config: Config, policy: Policy) -> dict[str, PipelineTerms]:
-    terms = {}
-    for shipped in map(load_policy, shipped_policies()):
-        description = pipeline_of(config.scanner.model_copy(update={"model": "bundled"}), shipped)
-        terms[pipeline_id(description)] = PipelineTerms(shipped.thresholds())
+def _listed(config: Config) -> dict[str, PipelineTerms]:
+    """Return the pipelines listed beforehand: the shipped one, and those of the config."""
+    shipped = load_policy(TEST)
+    terms = {pipeline_id(bundled_pipeline(shipped)): PipelineTerms(shipped.thresholds())}
     for name, listed in config.pipelines.items():
         terms[name] = PipelineTerms(listed.thresholds, PipelineState(listed.state))
-    if config.scanner.enabled:
-        own = pipeline_id(pipeline_of(config.scanner, policy))
-        terms[own] = PipelineTerms(policy.thresholds(), PipelineState.DEFAULT)
     return terms

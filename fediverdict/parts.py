@@ -1,6 +1,14 @@
-"""Joins the parts of a judge for the processes that need one: `serve`, `scan`, `lookup`."""
+"""Joins the parts for every process that needs them: `serve`, `scan`, `lookup`, `peers`."""
+
+import time
+from collections.abc import Mapping
+from importlib import metadata
 
 from cache.database import Store
+from federation.instance import Instance
+from federation.keystore import ensure_keys
+from federation.origin import parse_origin
+from federation.service import Federation
 from fediverdict.config import Config
 from fediverdict.judge import Judge
 from fediverdict.judgement import Judgements
@@ -8,8 +16,34 @@ from fediverdict.scanning import Scanner
 from scanner.policy import load_policy
 
 
+def clock() -> int:
+    """Return UTC epoch seconds."""
+    return int(time.time())
+
+
 def build_judge(config: Config, store: Store, *, can_scan: bool = True) -> Judge:
     """Return a judge over `store`; it scans only where the config allows and the caller wants."""
     policy = load_policy(config.scanner.policy)
     scanner = Scanner(config.scanner, policy) if config.scanner.enabled and can_scan else None
     return Judge(store, Judgements(config, policy), scanner, config.limits)
+
+
+def own_instance(config: Config, store: Store) -> Instance:
+    """Return this instance as peers meet it, with its keys."""
+    base = parse_origin(config.instance.base_url, allow_http=True)
+    return Instance(base, store.write_now(ensure_keys, clock()), clock)
+
+
+def build_federation(
+    config: Config, store: Store, rules: Mapping[str, str] | None = None
+) -> Federation:
+    """Return federation, not started; `rules` are published beside the attestations."""
+    return Federation(
+        store,
+        own_instance(config, store),
+        config.federation,
+        config.feed,
+        state_dir=config.instance.state_dir,
+        user_agent=f"Fediverdict/{metadata.version('fediverdict')} (+{config.instance.base_url})",
+        rules=rules,
+    )

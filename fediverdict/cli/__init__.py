@@ -5,7 +5,7 @@ import sys
 import click
 
 from cache.errors import CacheError
-from federation.errors import FederationError
+from federation.errors import BadHandle, FederationError
 from fediverdict.cli.context import Context, pass_context
 from fediverdict.cli.database import db
 from fediverdict.cli.demo import demo
@@ -66,7 +66,7 @@ def main() -> None:
         code = FAILED
     except UserError as error:
         code = _say(error, error.code)
-    except PolicyError as error:
+    except (BadHandle, PolicyError) as error:
         code = _say(error, USAGE)
     except (CacheError, FederationError, ScannerError) as error:
         code = _say(error, FAILED)

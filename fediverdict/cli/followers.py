@@ -11,7 +11,7 @@ from federation.followers import Follower, approve, list_followers, reject
 from federation.instance import Instance
 from fediverdict.cli.context import Context, json_option, pass_context, print_json, print_table
 from fediverdict.errors import UsageError
-from fediverdict.peering import own_instance
+from fediverdict.parts import own_instance
 
 Settle = Callable[[Connection, Instance, str, Any], None]
 

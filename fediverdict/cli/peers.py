@@ -12,11 +12,11 @@ from sqlalchemy import Connection
 from cache.judgement import LabelTrust, PeerState, Trust
 from cache.settings import hundredths
 from cache.trust import Peer, list_peers, set_trust
-from federation.follow import FollowedFeed, list_follows, request_follow
+from federation.follow import FollowedFeed, list_follows
 from federation.origin import Url, origin_of
 from fediverdict.cli.context import Context, json_option, pass_context, print_json, print_table
 from fediverdict.errors import UsageError
-from fediverdict.peering import peering
+from fediverdict.parts import build_federation
 
 WEIGHT = click.FloatRange(0, 1)
 
@@ -40,10 +40,11 @@ def follow(context: Context, feed: str) -> None:
 
 
 async def _follow(context: Context, feed: str) -> str:
-    async with peering(context.config, context.store) as peer:
-        found = await peer.find(feed)
-        defaults = context.config.peers.defaults
-        return await context.store.write(request_follow, peer.instance, found, defaults)
+    federation = build_federation(context.config, context.store)
+    try:
+        return await federation.follow(feed, context.config.peers.defaults)
+    finally:
+        await federation.stop()
 
 
 @peers.command("list")

@@ -147,6 +147,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("origin", name=op.f("uq_issuers_origin")),
     )
     op.create_table(
+        "own_pipelines",
+        sa.Column("pipeline", sa.Text(), nullable=False),
+        sa.Column("settings", sa.Text(), nullable=False),
+        sa.Column("thresholds", sa.Text(), nullable=False),
+        sa.Column("used", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("pipeline", name=op.f("pk_own_pipelines")),
+    )
+    op.create_table(
         "pipelines",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("digest", sa.LargeBinary(), nullable=False),
@@ -426,6 +434,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_remote_actors_origin"), table_name="remote_actors")
     op.drop_table("remote_actors")
     op.drop_table("pipelines")
+    op.drop_table("own_pipelines")
     op.drop_table("issuers")
     op.drop_index(op.f("ix_inbox_state"), table_name="inbox")
     op.drop_table("inbox")
