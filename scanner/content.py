@@ -3,7 +3,7 @@
 JPEG: SHA-256 over `fv-jpeg-1`, then each kept segment between SOI and EOI (its bytes from
 the marker to its end; a scan's entropy-coded data are an item of their own behind their SOS),
 then the EXIF orientation. PNG, GIF, lossless WebP: over `fv-px-1`, canvas width, canvas
-height, frame count, loop count, for each composited frame its RGBA bytes and its duration in
+height, frame count, loop count (of an animation that has one), for each composited frame its RGBA bytes and its duration in
 ms, then ICC profile, gAMA, cHRM, sRGB, cICP (the chunks' bodies) and the EXIF orientation.
 Each item is its length in 4 bytes big-endian, then its bytes; integers are 4 bytes
 big-endian; a missing item has length 0. Anything else, and any doubt about what a viewer
@@ -63,7 +63,7 @@ class PixelContent:
             self._tail: tuple[Item, ...] | None = _tail(data, image, frames)
         except Doubt:
             self._tail = None
-        loop = image.info.get("loop")
+        loop = image.info.get("loop") if frames > 1 else None
         self._items.add(*image.size, frames, loop if _is_int32(loop) else None)
 
     def add(self, frame: Image.Image) -> None:

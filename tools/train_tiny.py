@@ -202,9 +202,9 @@ def main() -> None:
     parser.add_argument("--evaluate", action="store_true")
     options = parser.parse_args()
     if options.evaluate:
-        from tools.evaluate_tiny import evaluate
+        from tools.evaluate_tiny import evaluate, report
 
-        evaluate(options.photos)
+        print(report(evaluate(options.photos)))
     else:
         train(options)
 

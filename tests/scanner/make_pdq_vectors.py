@@ -1,6 +1,6 @@
 """Writes pdq_vectors.json with pdqhash 0.2.8; run where that is installed (it needs g++).
 
-    python -m tests.scanner.make_pdq_vectors
+python -m tests.scanner.make_pdq_vectors
 """
 
 import json
