@@ -5,6 +5,7 @@ nothing. What peers say is left to `peer_rows`, what we tell them to `publish`. 
 wants a write transaction.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256 as sha256_of
@@ -17,7 +18,7 @@ from cache.errors import UnknownPipeline
 from cache.judgement import Judgement, PeerState, PipelineState
 from cache.lookup import findings_of_image, verdicts_of_image
 from cache.rows import insert_into, scores_text
-from cache.tables import findings, images, issuers, pipelines, verdicts
+from cache.tables import findings, images, issuers, notes, pipelines, verdicts
 from cache.verdict import SELF, Feed, Finding, FindingMatch, FingerprintLike, Verdict
 from cache.weigh import flagged_rules
 
@@ -196,6 +197,30 @@ def settle_own_code(
     ).one()
     code = code_of(image.pdq, image.pdq_quality, image.phash) if stands else None
     set_codes(connection, issuer_id, {image_id: code})
+
+
+SETTLED_BY = "codes-settled-by"
+"""The note that tells by which rules and thresholds our codes stand."""
+
+
+def settle_if_changed(connection: Connection, judgement: Judgement, *, now: int) -> bool:
+    """Do as `settle_own_codes` if rules or thresholds differ from the last call; tells whether."""
+    rules = {name: rule.text for name, rule in sorted(judgement.rules.items())}
+    terms = {
+        name: [term.state.value, dict(sorted(term.thresholds.items()))]
+        for name, term in sorted(judgement.pipelines.items())
+    }
+    value = sha256_of(json.dumps([rules, terms]).encode()).hexdigest()
+    noted = select(notes.c.value).where(notes.c.name == SETTLED_BY)
+    if connection.execute(noted).scalar_one_or_none() == value:
+        return False
+    settle_own_codes(connection, judgement, now=now)
+    connection.execute(
+        insert_into(connection, notes)
+        .values(name=SETTLED_BY, value=value)
+        .on_conflict_do_update(index_elements=["name"], set_={"value": value})
+    )
+    return True
 
 
 def settle_own_codes(connection: Connection, judgement: Judgement, *, now: int) -> None:

@@ -49,6 +49,13 @@ tokens = Table(  # bearer tokens; `digest` is the SHA-256 of the token
     Column("created", BigInteger, nullable=False),
 )
 
+notes = Table(  # what a process has to know of an earlier one, e.g. by which rules codes stand
+    "notes",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
 # --- who says what ---------------------------------------------------------------------------
 issuers = Table(
     "issuers",

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from cache.errors import RuleError
 from cache.judgement import Judgement, PipelineState, PipelineTerms
 from cache.own_pipelines import load_own_pipelines, remember_own_pipeline
+from cache.record import settle_if_changed
 from cache.rules import Rule, parse
 from cache.settings import hundredths
 from cache.trust import load_trust
@@ -59,7 +60,12 @@ class Judgements:
                 now=now,
             )
             self._judgement = self._read(connection)
+            self.settle(connection, now)
         return self.current(connection)
+
+    def settle(self, connection: Connection, now: int) -> None:
+        """Let the near-match codes follow rules or thresholds that an admin changed."""
+        settle_if_changed(connection, self.current(connection), now=now)
 
     @property
     def _settings(self) -> str:

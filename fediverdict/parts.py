@@ -25,7 +25,10 @@ def build_judge(config: Config, store: Store, *, can_scan: bool = True) -> Judge
     """Return a judge over `store`; it scans only where the config allows and the caller wants."""
     policy = load_policy(config.scanner.policy)
     scanner = Scanner(config.scanner, policy) if config.scanner.enabled and can_scan else None
-    return Judge(store, Judgements(config, policy), scanner, config.limits)
+    judgements = Judgements(config, policy)
+    if can_scan:
+        store.write_now(judgements.settle, clock())
+    return Judge(store, judgements, scanner, config.limits)
 
 
 def own_instance(config: Config, store: Store) -> Instance:

@@ -147,6 +147,12 @@ def upgrade() -> None:
         sa.UniqueConstraint("origin", name=op.f("uq_issuers_origin")),
     )
     op.create_table(
+        "notes",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_notes")),
+    )
+    op.create_table(
         "own_pipelines",
         sa.Column("pipeline", sa.Text(), nullable=False),
         sa.Column("settings", sa.Text(), nullable=False),
@@ -435,6 +441,7 @@ def downgrade() -> None:
     op.drop_table("remote_actors")
     op.drop_table("pipelines")
     op.drop_table("own_pipelines")
+    op.drop_table("notes")
     op.drop_table("issuers")
     op.drop_index(op.f("ix_inbox_state"), table_name="inbox")
     op.drop_table("inbox")

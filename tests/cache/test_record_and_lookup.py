@@ -19,6 +19,7 @@ from cache.record import (
     record_finding,
     record_image,
     record_verdict,
+    settle_if_changed,
     settle_own_codes,
 )
 from cache.rules import parse
@@ -206,6 +207,18 @@ def test_codes_follow_a_threshold_that_was_lowered(store):
     assert look(store, fingerprint("copy", pdq=PICTURE.pdq)).matches
     store.write_now(settle_own_codes, JUDGEMENT, now=NOW)
     assert look(store, fingerprint("copy", pdq=PICTURE.pdq)).matches == ()
+
+
+def test_codes_are_settled_once_for_each_change_of_rules_or_thresholds(store):
+    store.write_now(judge, GOOD)
+    lower = {OURS: PipelineTerms({"test-pattern": 10}, PipelineState.DEFAULT)}
+    lowered = replace(JUDGEMENT, pipelines=lower)
+    assert store.write_now(settle_if_changed, JUDGEMENT, now=NOW)
+    assert not store.write_now(settle_if_changed, JUDGEMENT, now=NOW)
+    assert store.write_now(settle_if_changed, lowered, now=NOW)
+    assert look(store, fingerprint("copy", pdq=PICTURE.pdq)).matches
+    other_rules = replace(JUDGEMENT, rules={"pattern": parse("not test-pattern")})
+    assert store.write_now(settle_if_changed, other_rules, now=NOW)
 
 
 def test_looking_up_a_known_picture_runs_few_statements(store):

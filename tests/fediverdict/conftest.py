@@ -27,7 +27,7 @@ def run(monkeypatch, capsys):
         with pytest.raises(SystemExit) as ended:
             main()
         printed = capsys.readouterr()
-        return Ended(ended.value.code or 0, printed.out, printed.err)
+        return Ended(int(ended.value.code or 0), printed.out, printed.err)
 
     return call
 

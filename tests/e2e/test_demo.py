@@ -1,0 +1,68 @@
+"""The demo keeps its promises, and its JSON has the documented form."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from fediverdict.demo.instance import environment
+
+
+@pytest.fixture(scope="module")
+def shown():
+    """Return what `fediverdict demo --json` printed, and what it told people meanwhile."""
+    done = subprocess.run(
+        [sys.executable, "-m", "fediverdict", "demo", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), done.stderr
+
+
+def test_the_json_has_the_documented_form(shown):
+    sums, _ = shown
+    assert set(sums) == {
+        "pictures",
+        "alpha",
+        "beta",
+        "wrong_clean",
+        "seconds_per_scan",
+        "seconds_per_reuse",
+        "ratio",
+    }
+    assert set(sums["alpha"]) == {"scanned"}
+    assert set(sums["beta"]) == {
+        "asked",
+        "scanned",
+        "reused_exact",
+        "reused_content",
+        "review_near",
+        "flagged",
+        "undecodable",
+    }
+
+
+def test_no_test_pattern_is_ever_answered_clean(shown):
+    sums, _ = shown
+    assert sums["wrong_clean"] == 0
+    assert sums["beta"]["flagged"] > 0
+    assert sums["beta"]["review_near"] > 0
+
+
+def test_most_of_what_alpha_judged_is_reused_without_a_scan(shown):
+    sums, _ = shown
+    assert sums["pictures"] >= 60
+    assert sums["alpha"]["scanned"] == sums["pictures"]
+    assert sums["beta"]["reused_exact"] >= sums["pictures"] * 0.9
+    assert sums["beta"]["reused_content"] >= sums["pictures"] * 0.9
+    assert sums["beta"]["undecodable"] == 2
+
+
+def test_the_story_names_the_settings_it_changed(shown):
+    _, story = shown
+    for setting in ("flag_quorum = 1", "trust.audit = off", "feed.seal_seconds = 2"):
+        assert setting in story
