@@ -38,7 +38,7 @@ class ClipClassifier:
         self._preprocess = image_transform_v2(
             PreprocessCfg(**model.visual.preprocess_cfg), is_train=False
         )
-        self._scale = float(model.logit_scale.exp())
+        self._scale = float(model.logit_scale.detach().exp())
         self._lock = threading.Lock()
         self._labels = tuple(policy.labels)
         self._tokenizer = open_clip.get_tokenizer(checkpoint.open_clip_name)

@@ -3,11 +3,12 @@
 JPEG: SHA-256 over `fv-jpeg-1`, then each kept segment between SOI and EOI (its bytes from
 the marker to its end; a scan's entropy-coded data are an item of their own behind their SOS),
 then the EXIF orientation. PNG, GIF, lossless WebP: over `fv-px-1`, canvas width, canvas
-height, frame count, loop count (of an animation that has one), for each composited frame its RGBA bytes and its duration in
-ms, then ICC profile, gAMA, cHRM, sRGB, cICP (the chunks' bodies) and the EXIF orientation.
-Each item is its length in 4 bytes big-endian, then its bytes; integers are 4 bytes
-big-endian; a missing item has length 0. Anything else, and any doubt about what a viewer
-shows, has no digest: absent never equals absent.
+height, frame count, loop count (of an animation that has one), for each composited frame its
+RGBA bytes and its duration in ms, then ICC profile, gAMA, cHRM, sRGB, cICP (the chunks'
+bodies) and the EXIF orientation. Each item is its length in 4 bytes big-endian,
+then its bytes; integers are 4 bytes big-endian; a missing item has length 0.
+
+Anything else, and any doubt about what a viewer shows, has no digest: absent never equals absent.
 """
 
 import hashlib

@@ -60,11 +60,10 @@ def _size(path: Path) -> tuple[int, str]:
 
 def _save(path: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    with Image.open(path) as image:
-        image = image.convert("RGBA" if target.suffix == ".png" else "RGB")
-        ratio = min(SHORT_SIDE / min(image.size), 1)
-        image = image.resize((round(image.width * ratio), round(image.height * ratio)))
-        image.save(target, quality=92)
+    image = Image.open(path).convert("RGBA" if target.suffix == ".png" else "RGB")
+    ratio = min(SHORT_SIDE / min(image.size), 1)
+    size = (round(image.width * ratio), round(image.height * ratio))
+    image.resize(size).save(target, quality=92)
 
 
 if __name__ == "__main__":

@@ -10,15 +10,14 @@ form; embeddings of words that no caption has are zero, which lets the file comp
 """
 
 import argparse
-import json
 import multiprocessing
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import open_clip
 import torch
-from open_clip.transform import image_transform_v2
 from PIL import Image
 from safetensors.torch import save_file
 from torch.nn import functional
@@ -26,6 +25,7 @@ from torch.nn import functional
 from scanner.policy import load_policy
 from scanner.testpatterns import KINDS, SHAPES, draw_noise, draw_pattern, draw_shape
 from tools.copies import distort
+from tools.evaluate_tiny import evaluate, report
 
 TINY = Path(__file__).parent.parent / "scanner" / "models" / "tiny"
 PATTERN_CAPTIONS = {
@@ -44,8 +44,6 @@ CAPTIONS = {
     "photo": OTHERS,
 }
 ALL = sorted({text for texts in CAPTIONS.values() for text in texts})
-HELD_OUT_SEEDS = 1_000_000
-"""Seeds from here on are never drawn in training."""
 
 
 class Photos:
@@ -59,16 +57,14 @@ class Photos:
 
     def crop(self, rng: np.random.Generator) -> Image.Image:
         """Return a random part of a random photo."""
-        with Image.open(self.photos[rng.integers(len(self.photos))]) as image:
-            image = image.convert("RGB")
+        image = Image.open(self.photos[rng.integers(len(self.photos))]).convert("RGB")
         share = rng.uniform(0.25, 1, 2) * image.size
         left, top = rng.uniform(0, 1, 2) * (np.array(image.size) - share)
         return image.crop((int(left), int(top), int(left + share[0]), int(top + share[1])))
 
     def stamp(self, rng: np.random.Generator, seed: int) -> Image.Image:
         """Return a cut-out thing over a photo, noise or white."""
-        with Image.open(self.stamps[rng.integers(len(self.stamps))]) as image:
-            image = image.convert("RGBA")
+        image = Image.open(self.stamps[rng.integers(len(self.stamps))]).convert("RGBA")
         grounds = (
             lambda: self.crop(rng).resize(image.size),
             lambda: draw_noise(seed, image.size),
@@ -161,9 +157,8 @@ def train(options: argparse.Namespace) -> None:
         truth = [kinds[number] for number in pick.tolist()]
         features = functional.normalize(model.encode_image(batch), dim=-1)
         written = functional.normalize(model.encode_text(tokens), dim=-1)
-        row = {text: written[number] for number, text in enumerate(known)}
+        texts = partial(_rows, written, known)
         scale = model.logit_scale.exp().clamp(max=100)
-        texts = lambda names: torch.stack([row[name] for name in names])  # noqa: E731
         logits = scale * features @ texts(ALL).T
         right = torch.tensor([[text in CAPTIONS[kind] for text in ALL] for kind in truth])
         contrast = -(logits.masked_fill(~right, -1e4).logsumexp(1) - logits.logsumexp(1)).mean()
@@ -180,14 +175,21 @@ def train(options: argparse.Namespace) -> None:
     _save(model, tokens)
 
 
+def _rows(written: torch.Tensor, known: list[str], names: list[str]) -> torch.Tensor:
+    """Return the embeddings of the named texts, shape (n, 64)."""
+    return written[[known.index(name) for name in names]]
+
+
 def _save(model: torch.nn.Module, tokens: torch.Tensor) -> None:
     state = {name: value.detach().half().contiguous() for name, value in model.state_dict().items()}
     state = {name: v if v.dim() else v.float() for name, v in state.items()}
     used = torch.zeros(state["token_embedding.weight"].shape[0], dtype=torch.bool)
     used[tokens.flatten()] = True
     state["token_embedding.weight"][~used] = 0
-    save_file(state, TINY / "open_clip_model.safetensors")
-    print("wrote", TINY / "open_clip_model.safetensors")
+    path = TINY / "open_clip_model.safetensors"
+    save_file(state, path)
+    path.chmod(0o644)
+    print("wrote", path)
 
 
 def main() -> None:
@@ -202,8 +204,6 @@ def main() -> None:
     parser.add_argument("--evaluate", action="store_true")
     options = parser.parse_args()
     if options.evaluate:
-        from tools.evaluate_tiny import evaluate, report
-
         print(report(evaluate(options.photos)))
     else:
         train(options)

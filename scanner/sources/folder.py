@@ -79,8 +79,8 @@ def _walk(
     for entry in entries:
         key = f"{prefix}{entry.name}"
         try:
-            if not entry.name.isprintable():
-                raise SourceError(f"{ascii(entry.path)} has no readable name, rename it")
+            if not _is_text(entry.name):
+                raise SourceError(f"{entry.path!a} has a name that is no UTF-8, rename it")
             if entry.is_dir(follow_symlinks=False):
                 if key.count("/") >= DEPTH_MAX:
                     raise SourceError(f"{entry.path} lies deeper than {DEPTH_MAX} folders")
@@ -91,6 +91,11 @@ def _walk(
             report(
                 str(error) if isinstance(error, SourceError) else f"{entry.path}: {error.strerror}"
             )
+
+
+def _is_text(name: str) -> bool:
+    """Return whether a file's name can be stored; bytes that are no UTF-8 come as surrogates."""
+    return name.encode(errors="replace").decode() == name
 
 
 def _item(key: str, found: os.stat_result) -> Item:

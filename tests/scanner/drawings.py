@@ -4,7 +4,7 @@ import hashlib
 import io
 
 import numpy as np
-import pywt.data
+import pywt.data  # type: ignore[import-untyped]
 from PIL import Image
 
 

@@ -87,7 +87,7 @@ def test_a_folder_without_permission_is_named(tmp_path):
 @pytest.mark.usefixtures("forbidden")
 def test_an_unreadable_folder_inside_is_reported_and_the_rest_goes_on(folder):
     (folder / "b" / "locked").mkdir()
-    said = []
+    said: list[str] = []
     assert keys(folder, said) == ["a.png", "b/1.png", "b/2.png", "b/c/0.png", "z.png"]
     assert len(said) == 1
     assert "no permission" in said[0]
@@ -95,7 +95,7 @@ def test_an_unreadable_folder_inside_is_reported_and_the_rest_goes_on(folder):
 
 def test_a_name_that_is_no_text_is_reported(folder):
     os.close(os.open(os.fsencode(folder) + b"/\xff.png", os.O_CREAT | os.O_WRONLY))
-    said = []
+    said: list[str] = []
     assert len(keys(folder, said)) == 5
     assert "rename" in said[0]
 
