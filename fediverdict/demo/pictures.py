@@ -27,6 +27,7 @@ class Group(StrEnum):
 
     BEFORE = "near copy before its original"
     SAME = "same bytes"
+    AGAIN = "same bytes once more"
     REWRAP = "lossless re-wrap"
     COPY = "re-encoded, half size, rotated, mirrored"
     NEW = "never seen by alpha"
@@ -63,6 +64,8 @@ def questions(shown: list[DemoPicture]) -> Iterator[Question]:
     yield Question(Group.BEFORE, _copy(patterns[0], "half", _half), patterns[0].name)
     for picture in shown:
         yield Question(Group.SAME, picture, picture.name)
+    for picture in shown:
+        yield Question(Group.AGAIN, picture, picture.name)
     for picture in shown:
         yield Question(Group.REWRAP, rewrap(picture), picture.name)
     for picture in [*patterns[1:9], *photos[:6]]:

@@ -1,0 +1,49 @@
+"""A scanner without torch: what is mostly red is a test pattern. It counts its batches."""
+
+import threading
+
+import numpy as np
+
+from fediverdict.scanning import Scanner
+from scanner.classifier import combine
+from scanner.pipeline import describe, pipeline_id
+from scanner.policy import load_policy
+from scanner.settings import ScannerSettings
+
+
+class RedClassifier:
+    """Scores by the mean colour, deterministically."""
+
+    name = "red"
+    labels = ("shape", "test-pattern")
+
+    def __init__(self):
+        policy = load_policy("test").digest()
+        self.pipeline = describe(
+            architecture="red", policy=policy, precision="fp32", preprocessing="{}", weights="00"
+        )
+        self.pipeline_id = pipeline_id(self.pipeline)
+
+    def score(self, frames):
+        return [self._score(frame) for frame in frames]
+
+    def _score(self, frame):
+        red, green, _ = np.asarray(frame.convert("RGB")).reshape(-1, 3).mean(0)
+        return {"test-pattern": 9_500 if red > green + 60 else 50, "shape": 10}
+
+
+class FakeScanner(Scanner):
+    """Waits at `gate` before it answers, so that tests can hold a scan open."""
+
+    def __init__(self):
+        super().__init__(ScannerSettings(), load_policy("test"))
+        self._classifier = RedClassifier()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.batches = []
+
+    def _score(self, pictures):
+        self.gate.wait(10)
+        self.batches.append(len(pictures))
+        found = [self._classifier.score(picture.frames) for picture in pictures]
+        return [combine(scores) for scores in found]

@@ -1,0 +1,189 @@
+"""The HTTP API: tokens, bodies, answers, and errors as problem details."""
+
+import hashlib
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from cache.tokens import Scope, create_token
+from fediverdict.api import Api
+from fediverdict.config import Config, HttpSettings
+from fediverdict.judge import Judge
+from fediverdict.judgement import Judgements
+from fediverdict.problems import problems
+from scanner.limits import Limits
+from scanner.policy import load_policy
+from tests.fakes.scanner import FakeScanner
+from tests.fediverdict.test_judge import GREEN, RED, png
+
+LIMIT = 100_000
+
+
+@pytest.fixture
+def tokens(sqlite_store):
+    scopes = {"scan": Scope.SCAN, "lookup": Scope.LOOKUP, "worker": Scope.WORKER}
+    made = {
+        name: sqlite_store.write_now(create_token, name, [scope], now=1)
+        for name, scope in scopes.items()
+    }
+    every = sqlite_store.write_now(create_token, "admin", list(Scope), now=1)
+    return made | {"admin": every}
+
+
+@pytest.fixture
+async def client(sqlite_store):
+    config = Config(
+        limits=Limits(image_bytes=LIMIT), http=HttpSettings(lookup_items=3, lookup_bytes=2_000)
+    )
+    judgements = Judgements(config, load_policy("test"))
+    judge = Judge(sqlite_store, judgements, FakeScanner(), config.limits)
+    app = web.Application(middlewares=[problems])
+    app.add_routes(Api(config, sqlite_store, judge).routes())
+    async with TestClient(TestServer(app)) as made:
+        yield made
+
+
+def bearer(token):
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def scan(client, token, data, **options):
+    answer = await client.post("/api/v1/scan", data=data, headers=bearer(token), **options)
+    return answer.status, await answer.json()
+
+
+async def test_the_answer_has_the_documented_form(client, tokens):
+    status, body = await scan(client, tokens["admin"], png(RED))
+    assert status == 200
+    assert set(body) == {
+        "decision",
+        "reason",
+        "explanation",
+        "match",
+        "fingerprint",
+        "scores",
+        "rules",
+        "sources",
+        "scanned",
+        "elapsed_ms",
+    }
+    assert body["decision"] == "flagged"
+    assert body["scanned"]
+    assert body["rules"]
+    assert body["scores"]["test-pattern"] == 9_500
+    assert body["match"] == {"kind": "exact", "distance": 0}
+    assert body["fingerprint"]["sha256"] == hashlib.sha256(png(RED)).hexdigest()
+    assert body["sources"][0]["issuer"] == "self"
+
+
+async def test_distances_are_shown_to_admins_alone(client, tokens):
+    _, body = await scan(client, tokens["scan"], png(RED))
+    assert body["match"] == {"kind": "exact"}
+
+
+async def test_a_multipart_field_is_judged_as_a_raw_body_is(client, tokens):
+    form = aiohttp.FormData()
+    form.add_field("note", "first")
+    form.add_field("file", png(GREEN), filename="x.png")
+    status, body = await scan(client, tokens["scan"], form)
+    assert (status, body["decision"]) == (200, "clean")
+
+
+async def test_a_multipart_body_without_the_field_is_refused(client, tokens):
+    form = aiohttp.FormData()
+    form.add_field("picture", png(GREEN), filename="x.png")
+    status, body = await scan(client, tokens["scan"], form)
+    assert status == 400
+    assert "field `file`" in body["detail"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),
+        ({"Authorization": "Bearer wrong"}, 401),
+        ({"Authorization": "Basic x"}, 401),
+        ({"Authorization": "Bearer"}, 401),
+        ({"Authorization": "Bearer \x80\xff"}, 401),
+    ],
+)
+async def test_without_a_token_nothing_is_answered(client, headers, status):
+    answer = await client.post("/api/v1/scan", data=png(GREEN), headers=headers)
+    assert answer.status == status
+    assert answer.content_type == "application/problem+json"
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_a_token_does_only_what_its_scope_allows(client, tokens):
+    for name in ("lookup", "worker"):
+        status, _ = await scan(client, tokens[name], png(GREEN))
+        assert status == 403
+    answer = await client.post("/api/v1/lookup", json={"items": []}, headers=bearer(tokens["scan"]))
+    assert answer.status == 403
+
+
+async def test_a_picture_past_the_byte_limit_is_over_limit(client, tokens):
+    assert (await scan(client, tokens["scan"], b"x" * LIMIT))[1]["decision"] == "undecodable"
+    assert (await scan(client, tokens["scan"], b"x" * (LIMIT + 1)))[1]["decision"] == "over-limit"
+
+
+async def lookup(client, token, body, **how):
+    how = how or {"json": body}
+    answer = await client.post("/api/v1/lookup", headers=bearer(token), **how)
+    return answer.status, await answer.json()
+
+
+async def test_lookups_answer_in_order_and_scan_nothing(client, tokens):
+    await scan(client, tokens["scan"], png(RED))
+    known, other = hashlib.sha256(png(RED)).hexdigest(), "00" * 32
+    items = [{"sha256": other}, {"sha256": known}, {"sha256": known, "pdq_quality": 100}]
+    status, body = await lookup(client, tokens["lookup"], {"items": items})
+    assert status == 200
+    assert [one["decision"] for one in body["decisions"]] == ["unknown", "flagged", "flagged"]
+    assert not any(one["scanned"] for one in body["decisions"])
+
+
+async def test_lookups_past_their_limits_are_refused(client, tokens):
+    item = {"sha256": "00" * 32}
+    assert (await lookup(client, tokens["lookup"], {"items": [item] * 3}))[0] == 200
+    assert (await lookup(client, tokens["lookup"], {"items": [item] * 4}))[0] == 413
+    status, _ = await lookup(client, tokens["lookup"], None, data=b" " * 2_001)
+    assert status == 413
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"nonsense",
+        b'{"items": {}}',
+        b'{"items": [1]}',
+        b'{"items": [{}]}',
+        b'{"items": [{"sha256": "short"}]}',
+        b'{"items": [{"sha256": 5}]}',
+        b'{"items": [{"sha256": null, "phash": "x"}]}',
+        b'{"items": [{"pdq": "' + b"g" * 64 + b'"}]}',
+        b'{"items": [{"pdq_quality": true}]}',
+        b'{"items": [{"pdq_quality": 101}]}',
+        b"[" * 1_900,
+        b"\xff\xfe",
+    ],
+)
+async def test_a_wrong_lookup_is_a_400_that_says_why(client, tokens, body):
+    status, problem = await lookup(client, tokens["lookup"], None, data=body)
+    assert status == 400
+    assert problem["detail"]
+
+
+async def test_unknown_paths_and_methods_of_the_api_are_problems_too(client):
+    assert (await client.get("/api/v1/nothing")).content_type == "application/problem+json"
+    assert (await client.get("/api/v1/scan")).status == 405
+
+
+async def test_health_and_readiness_need_no_token(client):
+    assert (await client.get("/healthz")).status == 200
+    assert (await client.get("/readyz")).status == 200

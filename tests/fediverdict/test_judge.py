@@ -1,0 +1,139 @@
+"""A picture's way through: what is decoded, scanned, stored, shared, and by whom it is awaited."""
+
+import asyncio
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from sqlalchemy import func, select
+
+from cache.feed_tables import feed_rows
+from cache.tables import verdicts
+from cache.verdict import Decision, Feed
+from fediverdict import judge as judge_module
+from fediverdict.config import Config
+from fediverdict.judge import Judge
+from fediverdict.judgement import Judgements
+from scanner.limits import Limits
+from scanner.policy import load_policy
+from tests.fakes.scanner import FakeScanner
+
+
+def png(colour, seed=1, side=96):
+    """Return a picture of that colour with enough detail to be matched."""
+    rng = np.random.default_rng(seed)
+    blocks = rng.integers(-55, 55, (16, 16, 1)).repeat(side // 16, 0).repeat(side // 16, 1)
+    pixels = np.clip(np.array(colour) + blocks, 0, 255).astype("uint8")
+    target = io.BytesIO()
+    Image.fromarray(pixels).save(target, "PNG")
+    return target.getvalue()
+
+
+GREEN, RED = (60, 160, 60), (200, 60, 60)
+
+
+@pytest.fixture
+def scanner():
+    return FakeScanner()
+
+
+@pytest.fixture
+def judge(store, scanner):
+    return Judge(store, Judgements(Config(), load_policy("test")), scanner, Limits())
+
+
+def count(store, table):
+    return store.read_now(lambda c: c.execute(select(func.count()).select_from(table)).scalar())
+
+
+async def test_a_new_picture_is_scanned_once_and_its_verdict_stored(judge, scanner, store):
+    first = await judge.judge(png(GREEN))
+    again = await judge.judge(png(GREEN))
+    assert (first.decision, first.scanned) == (Decision.CLEAN, True)
+    assert (again.decision, again.scanned) == (Decision.CLEAN, False)
+    assert (await judge.judge(png(RED, 2))).decision is Decision.FLAGGED
+    assert scanner.batches == [1, 1]
+    assert count(store, verdicts) == 2
+
+
+async def test_a_known_picture_is_not_decoded_again(judge, monkeypatch):
+    await judge.judge(png(GREEN))
+
+    def refuse(*_):
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr(judge_module, "read", refuse)
+    assert (await judge.judge(png(GREEN))).decision is Decision.CLEAN
+
+
+async def test_concurrent_requests_share_one_scan_whoever_disconnects(judge, scanner):
+    scanner.gate.clear()
+    first = asyncio.create_task(judge.judge(png(GREEN)))
+    others = [asyncio.create_task(judge.judge(png(GREEN))) for _ in range(4)]
+    await asyncio.sleep(0.2)
+    first.cancel()
+    scanner.gate.set()
+    answers = await asyncio.gather(*others)
+    assert [answer.decision for answer in answers] == [Decision.CLEAN] * 4
+    assert scanner.batches == [1]
+
+
+async def test_a_failed_scan_is_not_remembered(judge, scanner, monkeypatch):
+    def fail(_):
+        raise RuntimeError("the device is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scanner, "_score", fail)
+        with pytest.raises(RuntimeError):
+            await judge.judge(png(GREEN))
+    assert (await judge.judge(png(GREEN))).decision is Decision.CLEAN
+
+
+async def test_without_a_scanner_what_nobody_judged_is_unknown(store):
+    judge = Judge(store, Judgements(Config(), load_policy("test")), None, Limits())
+    answer = await judge.judge(png(GREEN))
+    assert (answer.decision, answer.scanned) == (Decision.UNKNOWN, False)
+
+
+@pytest.mark.parametrize("data", [b"", b"no picture", png(GREEN)[:-200], png(GREEN)[:40]])
+async def test_what_cannot_be_decoded_is_undecodable_and_leaves_no_verdict(judge, store, data):
+    assert (await judge.judge(data)).decision is Decision.UNDECODABLE
+    assert count(store, verdicts) == 0
+
+
+async def test_a_picture_over_a_limit_is_over_limit_and_one_at_the_limit_passes(store, scanner):
+    data = png(GREEN)
+    judgements = Judgements(Config(), load_policy("test"))
+    at = Judge(store, judgements, scanner, Limits(image_bytes=len(data), pixels=96 * 96))
+    assert (await at.judge(data)).decision is Decision.CLEAN
+    fresh = png(GREEN, 3)
+    for limits in (Limits(image_bytes=len(fresh) - 1), Limits(pixels=96 * 96 - 1)):
+        past = Judge(store, judgements, scanner, limits)
+        assert (await past.judge(fresh)).decision is Decision.OVER_LIMIT
+
+
+async def test_a_near_copy_of_a_flagged_picture_goes_to_review_unless_a_scan_clears_it(judge):
+    original = png(RED, 5)
+    await judge.judge(original)
+    image = Image.open(io.BytesIO(original)).transpose(Image.Transpose.ROTATE_90)
+    target = io.BytesIO()
+    image.save(target, "JPEG", quality=70)
+    look = await judge.look(target.getvalue())
+    assert look.outcome.decision is Decision.REVIEW
+    assert look.outcome.reason == "near-own-flag"
+
+
+@pytest.mark.parametrize(("share", "rows"), [("off", 0), ("public", 0), ("all", 2)])
+async def test_verdicts_are_published_only_where_the_source_shares(judge, store, share, rows):
+    await judge.judge(png(GREEN), share)
+    await judge.judge(png(RED, 2), share)
+    assert count(store, feed_rows) == rows
+
+
+async def test_sharing_twice_publishes_once_and_a_verdict_can_be_shared_later(judge, store):
+    await judge.judge(png(GREEN))
+    for _ in range(3):
+        await judge.judge(png(GREEN), "all")
+    feeds = store.read_now(lambda c: c.execute(select(feed_rows.c.feed)).scalars().all())
+    assert feeds == [Feed.CLEAN]
