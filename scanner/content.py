@@ -22,6 +22,7 @@ from scanner.png import HASHED, png_chunks
 from scanner.webp import check_lossless_webp
 
 Item = bytes | int | None
+STRIP_ROWS = 64
 
 
 class ItemHash:
@@ -37,6 +38,13 @@ class ItemHash:
             data = b"" if item is None else item.to_bytes(4) if isinstance(item, int) else item
             self._hash.update(len(data).to_bytes(4))
             self._hash.update(data)
+
+    def add_pixels(self, frame: Image.Image) -> None:
+        """Hash a frame as RGBA, some rows at a time, so that no second copy of it is made."""
+        self._hash.update((frame.width * frame.height * 4).to_bytes(4))
+        for top in range(0, frame.height, STRIP_ROWS):
+            box = (0, top, frame.width, min(top + STRIP_ROWS, frame.height))
+            self._hash.update(frame.crop(box).convert("RGBA").tobytes())
 
     def digest(self) -> bytes:
         """Return the 32 bytes."""
@@ -73,7 +81,8 @@ class PixelContent:
             self._tail = None
             return
         duration = round(frame.info.get("duration", 0) or 0)
-        self._items.add(frame.convert("RGBA").tobytes(), duration if _is_int32(duration) else None)
+        self._items.add_pixels(frame)
+        self._items.add(duration if _is_int32(duration) else None)
 
     def digest(self) -> bytes | None:
         """Return the digest once every frame was added, None where there was doubt."""

@@ -15,6 +15,7 @@ import imagehash
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from scanner.blocks import count_blocks
 from scanner.content import PixelContent, content_of_jpeg
 from scanner.errors import OverLimit, ScannerError, Undecodable
 from scanner.fingerprint import Fingerprint, sha256_of
@@ -75,6 +76,7 @@ def content_of(data: bytes, limits: Limits) -> bytes | None:
 
 
 def _read(data: bytes, limits: Limits) -> Picture:
+    _within(count_blocks(data, limits.blocks), limits.blocks, "blocks or more")
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         width, height = image.size
         _check_size(data, image, limits)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from scanner.exif import XMP_ORIENTATION, Doubt
 
-BLOCKS_MAX = 300_000
+BLOCKS_MAX = 200_000
 """Blocks and sub-blocks walked; a file of 40 MB in full sub-blocks has 160,000."""
 SCREEN_HEADER = 13
 EXTENSION, IMAGE, TRAILER = 0x21, 0x2C, 0x3B
@@ -18,15 +18,17 @@ CONTROL, PLAIN_TEXT, APPLICATION = 0xF9, 0x01, 0xFF
 
 @dataclass(frozen=True, slots=True)
 class GifFacts:
-    """Frames found, until the walk ended; `certain`: it ended well and viewers agree."""
+    """Frames and blocks found, until the walk ended; `certain`: well, and viewers agree."""
 
     frames: int
+    blocks: int
     certain: bool
 
 
 class _Walk:
-    def __init__(self, data: bytes) -> None:
-        self.data, self.frames, self.doubts, self.blocks = data, 0, False, 0
+    def __init__(self, data: bytes, stop: int) -> None:
+        self.data, self.stop = data, stop
+        self.frames, self.blocks, self.doubts = 0, 0, False
         self.width = int.from_bytes(data[6:8], "little")
         self.height = int.from_bytes(data[8:10], "little")
 
@@ -37,7 +39,7 @@ class _Walk:
                 at = self.image(at) if self.data[at] == IMAGE else self.extension(at)
         except (IndexError, Doubt):
             self.doubts = True
-        return GifFacts(self.frames, not self.doubts and self.frames > 0)
+        return GifFacts(self.frames, self.blocks, not self.doubts and self.frames > 0)
 
     def table(self, flags_at: int) -> int:
         """Return the bytes of the colour table that the flags there announce."""
@@ -67,17 +69,18 @@ class _Walk:
 
     def skip(self, at: int) -> int:
         """Return where the sub-blocks that start at `at` end."""
-        while length := self.data[at]:
+        while True:
+            length = self.data[at]
             at += length + 1
             self.blocks += 1
-            if self.blocks > BLOCKS_MAX:
+            if self.blocks > self.stop:
                 raise Doubt("too many blocks")
-        self.blocks += 1
-        if self.blocks > BLOCKS_MAX:
-            raise Doubt("too many blocks")
-        return at + 1
+            if not length:
+                return at
 
 
-def gif_facts(data: bytes) -> GifFacts:
-    """Return what a GIF's blocks say; never raises."""
-    return _Walk(data).run() if len(data) > SCREEN_HEADER else GifFacts(0, certain=False)
+def gif_facts(data: bytes, stop: int = BLOCKS_MAX) -> GifFacts:
+    """Return what a GIF's blocks say; stops behind `stop` blocks, never raises."""
+    if len(data) <= SCREEN_HEADER:
+        return GifFacts(0, 0, certain=False)
+    return _Walk(data, stop).run()

@@ -21,9 +21,11 @@ class Limits(BaseModel):
     """Pixels of the canvas, and so of each frame."""
     frames: Positive = 64
     """Frames of an animation; all of them are judged."""
-    composited_pixels: Positive = 256_000_000
-    """Canvas pixels times frames of an animation: bounds the time of compositing it (about
-    four seconds on one core). A still picture is bounded by `pixels` alone."""
+    composited_pixels: Positive = 160_000_000
+    """Canvas pixels times frames of an animation: bounds the time of compositing it (some ten
+    seconds on one core). A still picture is bounded by `pixels` alone."""
     scan_pixels: Positive = 4_000_000_000
     """Canvas pixels times scans of a JPEG: a progressive one is decoded once a scan, so this
     bounds the time of it (66 scans at 60 megapixels; encoders write about 10)."""
+    blocks: Positive = 200_000
+    """Segments in front of a JPEG's scan, chunks of a PNG, blocks and sub-blocks of a GIF."""

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors.torch import save_file
 from torch.nn import functional
 
@@ -90,8 +90,15 @@ def sample(seed: int, photos: Photos) -> tuple[Image.Image, str]:
         image, kind = draw_noise(seed, size), "noise"
     else:
         image = photos.crop(rng) if rng.random() < 0.75 else photos.stamp(rng, seed)
-        kind = "photo"
+        image, kind = _retouch(image, rng), "photo"
     return distort(image, rng), kind
+
+
+def _retouch(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Return a photo as it is, or in grey, or with all the contrast there is, as patterns have."""
+    if rng.random() < 0.35:
+        image = image.convert("L").convert("RGB")
+    return ImageOps.autocontrast(image, cutoff=8) if rng.random() < 0.25 else image
 
 
 def _tensor(job: tuple[int, Path, str]) -> tuple[np.ndarray, str]:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from scanner.blocks import count_blocks
 from scanner.decode import read
 from scanner.errors import OverLimit, ScannerError, Undecodable
 from scanner.fingerprint import sha256_of
@@ -139,6 +140,36 @@ def test_scans_of_a_jpeg_at_the_limit_pass_and_one_more_does_not():
     assert read(data, Limits(scan_pixels=64 * 48 * scans))
     with pytest.raises(OverLimit, match="scans"):
         read(data, Limits(scan_pixels=64 * 48 * scans - 1))
+
+
+def jpeg_of_segments(count):
+    """A JPEG with that many empty comments more than it needs."""
+    data = encode(SMALL, "JPEG")
+    return data[:2] + b"\xff\xfe\0\2" * count + data[2:]
+
+
+def png_of_chunks(count):
+    data = encode(SMALL, "PNG")
+    body = b"tIME"
+    return data[:33] + (bytes(4) + body + struct.pack(">I", zlib.crc32(body))) * count + data[33:]
+
+
+def gif_of_comments(count):
+    return encode(SMALL, "GIF")[:-1] + b"\x21\xfe\0" * count + b";"
+
+
+@pytest.mark.parametrize("make", [jpeg_of_segments, png_of_chunks, gif_of_comments])
+def test_blocks_at_the_limit_pass_and_one_more_does_not(make):
+    own = count_blocks(make(0), 1000)
+    assert read(make(100), Limits(blocks=own + 100))
+    with pytest.raises(OverLimit, match="blocks"):
+        read(make(101), Limits(blocks=own + 100))
+
+
+def test_a_flood_of_fill_bytes_is_over_the_limit():
+    data = encode(SMALL, "JPEG")
+    with pytest.raises(OverLimit, match="blocks"):
+        read(data[:2] + b"\xff" * 200_001 + data[2:], LIMITS)
 
 
 def test_a_tiny_file_of_a_giant_picture_is_over_the_limit_before_it_is_decoded():
