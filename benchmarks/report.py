@@ -12,7 +12,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -126,10 +126,18 @@ def _version(package: str) -> str | None:
         return None
 
 
-def median_seconds(work: Callable[[], object], repeats: int) -> float:
-    """Return the median wall time of `repeats` calls, in seconds, after one warm-up call."""
-    work()
-    return statistics.median(_seconds(work) for _ in range(repeats))
+def median_seconds(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return each work's median wall time in seconds over `rounds`, after one warm-up round.
+
+    The works take turns, so that a machine that drifts slows all of them alike.
+    """
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(rounds + 1):
+        for name, work in works.items():
+            seconds = _seconds(work)
+            if turn:
+                times[name].append(seconds)
+    return {name: statistics.median(found) for name, found in times.items()}
 
 
 def _seconds(work: Callable[[], object]) -> float:

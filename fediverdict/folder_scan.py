@@ -80,8 +80,9 @@ class FolderScan:
         except OverLimit as error:
             too_large = _Read(item, None, Answer(Decision.OVER_LIMIT, str(error)))
             return (await self._finish([too_large], [too_large.found]))[0]
-        found = await self._judge.look(data)
-        read = _Read(item, digest_of(data), found)
+        sha256 = digest_of(data)
+        found = await self._judge.look(data, sha256)
+        read = _Read(item, sha256, found)
         if isinstance(found, Look) and self._judge.must_scan(found):
             waiting.append(read)
             return None

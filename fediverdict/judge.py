@@ -100,14 +100,14 @@ class Judge:
         key = sha256_of(data)
         flight = self._flights.get(key)
         if flight is None:
-            flight = self._flights[key] = asyncio.create_task(self._judge(data))
+            flight = self._flights[key] = asyncio.create_task(self._judge(data, key))
             flight.add_done_callback(lambda _: self._flights.pop(key, None))
         answer = await asyncio.shield(flight)
         await self.share([answer], share)
         return replace(answer, seconds=time.perf_counter() - started)
 
-    async def _judge(self, data: bytes) -> Answer:
-        look = await self.look(data)
+    async def _judge(self, data: bytes, sha256: bytes) -> Answer:
+        look = await self.look(data, sha256)
         if isinstance(look, Answer):
             return look
         if look.picture is not None and self.must_scan(look):
@@ -115,12 +115,12 @@ class Judge:
         await self.remember([look])
         return look.answer()
 
-    async def look(self, data: bytes) -> Look | Answer:
+    async def look(self, data: bytes, sha256: bytes) -> Look | Answer:
         """Look a picture up, decoding it only where that is needed; no scan, no write.
 
         Gives an Answer for what could not be judged.
         """
-        known = await self.look_again(sha256_of(data))
+        known = await self.look_again(sha256)
         if known is not None and not self.must_scan(known):
             return known
         try:
@@ -134,10 +134,7 @@ class Judge:
 
     async def look_again(self, sha256: bytes) -> Look | None:
         """Decide on a picture that was fingerprinted here before; None if it was not."""
-        known = await self.store.read(own_fingerprint, sha256)
-        if known is None:
-            return None
-        return await self.store.read(self._look_up, known, known.variants)
+        return await self.store.read(self._look_again, sha256)
 
     async def look_up(self, fingerprint: FingerprintLike) -> Look:
         """Decide on fingerprints alone, as a client gives them that keeps its pictures."""
@@ -179,6 +176,10 @@ class Judge:
         missing = await self.store.read(_not_published, own)
         if missing:
             await self.store.write(self._publish, missing)
+
+    def _look_again(self, connection: Connection, sha256: bytes) -> Look | None:
+        known = own_fingerprint(connection, sha256)
+        return None if known is None else self._look_up(connection, known, known.variants)
 
     def _look_up(
         self, connection: Connection, fingerprint: FingerprintLike, variants: Sequence[bytes]

@@ -16,6 +16,7 @@ from fediverdict.cli.context import Context, json_option, pass_context, print_js
 from fediverdict.errors import UsageError, UserError
 from fediverdict.judge import Answer, Judge, Look
 from fediverdict.parts import build_judge
+from scanner.fingerprint import sha256_of
 
 FOUND = frozenset({Decision.FLAGGED, Decision.REVIEW})
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -65,7 +66,8 @@ async def _answer(judge: Judge, picture: str) -> Answer:
     if SHA256.fullmatch(picture):
         look: Look | Answer = await judge.look_up(LookupItem(bytes.fromhex(picture)))
     else:
-        look = await judge.look(read_picture(Path(picture), judge.limits.image_bytes))
+        data = read_picture(Path(picture), judge.limits.image_bytes)
+        look = await judge.look(data, sha256_of(data))
     return look if isinstance(look, Answer) else look.answer()
 
 

@@ -119,7 +119,7 @@ async def test_a_near_copy_of_a_flagged_picture_goes_to_review_unless_a_scan_cle
     image = Image.open(io.BytesIO(original)).transpose(Image.Transpose.ROTATE_90)
     target = io.BytesIO()
     image.save(target, "JPEG", quality=70)
-    look = await judge.look(target.getvalue())
+    look = await judge.look(target.getvalue(), b"copy")
     assert look.outcome.decision is Decision.REVIEW
     assert look.outcome.reason == "near-own-flag"
 
