@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from scanner.content import content_of_jpeg
+from scanner.content import ItemHash, content_of_jpeg
 from scanner.decode import content_of, read
 from scanner.errors import ScannerError
 from scanner.limits import Limits
@@ -263,3 +263,16 @@ def test_a_webp_with_a_chunk_nobody_knows_has_no_content():
 
 def test_a_mixed_webp_animation_has_no_content():
     assert content_of(moving("WEBP", duration=50, lossless=False), LIMITS) is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "transparency"), [("P", 5), ("P", bytes(range(256))), ("L", 77), ("RGB", (1, 2, 3))]
+)
+def test_pixels_hash_the_same_in_strips_as_in_one_piece(mode, transparency):
+    """150 rows make two full strips and a cut one; transparency is kept in each."""
+    data = encode(photo("camera", (20, 150)).convert(mode), "PNG", transparency=transparency)
+    image = Image.open(io.BytesIO(data))
+    strips, whole = ItemHash("x"), ItemHash("x")
+    strips.add_pixels(image)
+    whole.add(image.convert("RGBA").tobytes())
+    assert strips.digest() == whole.digest()
