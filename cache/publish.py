@@ -1,23 +1,24 @@
-"""Decides which feed a verdict of ours enters, and appends to the feeds.
+"""Decides which feed a verdict of ours enters.
 
-The law is design.md, "What is published". Rows are appended in the very transaction that stores
-the verdict; sealing them into signed pages is left to `federation`. Appending is idempotent: what
-already stands in the feed is not said again, so that a crash or a rescan doubles nothing. Whether
-a source shares at all is left to the caller.
+The law is design.md, "What is published". A picture stands in one feed at most. Appending is
+idempotent: what already stands in the feed is not said again, so that a crash or a rescan doubles
+nothing. The rows themselves are left to `statements`, sealing them into signed pages to
+`federation`; whether a source shares at all is left to the caller.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, select
 
 from cache.feed_tables import feed_rows
 from cache.judgement import Judgement, PipelineTerms
 from cache.lookup import findings_of_image, verdicts_of_image
-from cache.record import equal_images, image_row, own_issuer, pipeline_rows
+from cache.record import equal_images, image_row, pipeline_rows
 from cache.rows import scores_text
 from cache.rules import Rule, Truth
-from cache.tables import images, pipelines
-from cache.verdict import Basis, Feed, Finding, Verdict
+from cache.statements import Statement, change, settle
+from cache.tables import findings, images, issuers, pipelines
+from cache.verdict import SELF, Basis, Feed, Finding, Verdict
 
 MARGIN = 1_000
 """How much each score is raised, at most, before a verdict is called clean (of 10,000)."""
@@ -50,43 +51,44 @@ def publish_verdict(
 ) -> None:
     """Bring the feeds in line with a verdict of ours and with what persons found of its picture.
 
-    A picture under escalation changes nothing; one that a person upheld never enters the clean
-    feed; one whose flagged rules are all dismissed enters neither.
+    A picture under escalation changes nothing; one that a person upheld, or that another current
+    verdict of ours flags, never enters the clean feed; one whose flagged rules are all dismissed
+    enters neither.
     """
-    image_id = image_row(connection, verdict.sha256, now=now)
-    found = {found.rule: found.finding for found in findings_of_image(connection, image_id)}
-    if Finding.ESCALATED in found.values():
-        return
-    terms = judgement.terms(verdict)
-    feed = feed_for(verdict, judgement.rules, terms) if terms and terms.current else None
-    if feed is Feed.CLEAN and Finding.UPHELD in found.values():
-        feed = None
-    if feed is Feed.FLAGGED and terms:
-        dismissed = {rule for rule, finding in found.items() if finding is Finding.DISMISSED}
-        rest = {name: rule for name, rule in judgement.rules.items() if name not in dismissed}
-        feed = feed if feed_for(verdict, rest, terms) is Feed.FLAGGED else None
-    _settle(connection, _statement(connection, verdict, feed, now), feed)
+    image_row(connection, verdict.sha256, now=now)
+    if (wanted := _wanted(connection, verdict, judgement, now)) is not None:
+        settle(connection, *wanted)
+
+
+def is_published(
+    connection: Connection, verdict: Verdict, judgement: Judgement, *, now: int
+) -> bool:
+    """Tell whether `publish_verdict` would append nothing; reads only."""
+    wanted = _wanted(connection, verdict, judgement, now)
+    return wanted is None or not change(connection, *wanted)
 
 
 def publish_finding(
     connection: Connection, sha256: bytes, rule: str, judgement: Judgement, *, now: int
 ) -> None:
-    """Bring the feeds in line with the newest finding for `rule` on a picture of ours.
+    """Bring the feeds in line with the newest findings on a picture of ours, `rule` and others.
 
-    Upheld enters the flagged feed; dismissed retracts what stood there; escalated changes
-    nothing. The model's own rows of the picture follow, where they stand in a feed.
+    Upheld enters the flagged feed; dismissed retracts what stood there; while any rule is
+    escalated nothing changes, and what was held back then follows with the next finding. The
+    model's own rows of the picture follow, where they stand in a feed.
     """
     image_id = image_row(connection, sha256, now=now)
     found = {found.rule: found for found in findings_of_image(connection, image_id)}
     if any(finding.finding is Finding.ESCALATED for finding in found.values()):
         return
-    newest = found.get(rule)
-    upheld = newest is not None and newest.finding is Finding.UPHELD
-    feed = Feed.FLAGGED if upheld else None
-    decided = newest.decided if newest else now
-    _settle(connection, _human(connection, sha256, rule, decided, now), feed)
     for verdict in _published(connection, image_id):
         publish_verdict(connection, verdict, judgement, now=now)
+    for name in sorted({rule, *_decided_here(connection, image_id)}):
+        newest = found.get(name)
+        upheld = newest is not None and newest.finding is Finding.UPHELD
+        decided = newest.decided if newest else now
+        human = _human(connection, sha256, name, decided, now)
+        settle(connection, human, Feed.FLAGGED if upheld else None)
 
 
 def published_in(connection: Connection, sha256: bytes) -> Feed | None:
@@ -111,9 +113,7 @@ def _raised(
     return None if score + min(margin, threshold // 2) >= threshold else False
 
 
-def _statement(
-    connection: Connection, verdict: Verdict, feed: Feed | None, now: int
-) -> dict[str, object]:
+def _statement(connection: Connection, verdict: Verdict, feed: Feed | None, now: int) -> Statement:
     by_id = pipeline_rows(connection, [verdict.pipeline] if verdict.pipeline else [])
     issued = verdict.issued
     if feed is Feed.CLEAN:  # the hour would tell when the picture was met
@@ -133,9 +133,7 @@ def _statement(
     }
 
 
-def _human(
-    connection: Connection, sha256: bytes, rule: str, decided: int, now: int
-) -> dict[str, object]:
+def _human(connection: Connection, sha256: bytes, rule: str, decided: int, now: int) -> Statement:
     image = connection.execute(select(images).where(images.c.sha256 == sha256)).one()
     return {
         "sha256": sha256,
@@ -152,73 +150,64 @@ def _human(
     }
 
 
-def _settle(connection: Connection, statement: dict[str, object], feed: Feed | None) -> None:
-    """Let exactly this statement stand in `feed`, and none of its key in the other."""
-    live = _live(connection, statement)
-    for row in live:
-        if row.feed != feed:
-            _retract(connection, row, statement)
-    standing = [row for row in live if row.feed == feed]
-    if feed is None or any(_says_the_same(row, statement) for row in standing):
-        return
-    for row in standing:
-        _end(connection, row)
-    connection.execute(feed_rows.insert().values(feed=int(feed), op=0, live=True, **statement))
+def _wanted(
+    connection: Connection, verdict: Verdict, judgement: Judgement, now: int
+) -> tuple[Statement, Feed | None] | None:
+    """Return where the verdict is to stand; None where it is expired or under embargo."""
+    if verdict.expires <= now:
+        return None
+    image_id = connection.execute(
+        select(images.c.id).where(images.c.sha256 == verdict.sha256)
+    ).scalar_one_or_none()
+    found = {found.rule: found.finding for found in findings_of_image(connection, image_id or 0)}
+    if Finding.ESCALATED in found.values():
+        return None
+    feed = _entered(verdict, judgement, found)
+    if feed is Feed.CLEAN and any(
+        other.expires > now and _entered(other, judgement, found) is Feed.FLAGGED
+        for other in _own_verdicts(connection, image_id or 0)
+        if other.pipeline != verdict.pipeline
+    ):
+        feed = None
+    return _statement(connection, verdict, feed, now), feed
 
 
-def _live(
-    connection: Connection, statement: dict[str, object]
-) -> Sequence[Row[tuple[object, ...]]]:
-    key = ("sha256", "pipeline_id", "basis", "rule")
-    return connection.execute(
-        select(feed_rows)
-        .where(feed_rows.c.op == 0, feed_rows.c.live)
-        .where(*(feed_rows.c[name] == statement[name] for name in key))
-        .order_by(feed_rows.c.id)
-    ).all()
-
-
-def _says_the_same(row: Row[tuple[object, ...]], statement: dict[str, object]) -> bool:
-    """Tell whether a standing row says it already; an expired one has to be said again."""
-    names = ("content", "pdq", "pdq_quality", "finding", "scores")
-    same = all(getattr(row, name) == statement.get(name) for name in names)
-    return same and int(row.expires) > int(str(statement["added"]))
-
-
-def _retract(
-    connection: Connection, row: Row[tuple[object, ...]], statement: dict[str, object]
-) -> None:
-    _end(connection, row)
-    connection.execute(
-        feed_rows.insert().values(
-            feed=row.feed,
-            op=1,
-            sha256=row.sha256,
-            pipeline_id=row.pipeline_id,
-            basis=row.basis,
-            rule=row.rule,
-            issued=statement["added"],
-            expires=row.expires,
-            target_id=row.id,
-            live=True,
-            added=statement["added"],
-        )
-    )
-
-
-def _end(connection: Connection, row: Row[tuple[object, ...]]) -> None:
-    connection.execute(feed_rows.update().where(feed_rows.c.id == row.id).values(live=False))
+def _entered(verdict: Verdict, judgement: Judgement, found: Mapping[str, Finding]) -> Feed | None:
+    """Return the feed for a verdict by itself, given what persons found of its picture."""
+    terms = judgement.terms(verdict)
+    if terms is None or not terms.current:
+        return None
+    feed = feed_for(verdict, judgement.rules, terms)
+    if feed is Feed.CLEAN:
+        return None if Finding.UPHELD in found.values() else feed
+    rest = {
+        name: rule
+        for name, rule in judgement.rules.items()
+        if found.get(name) is not Finding.DISMISSED
+    }
+    return feed if feed_for(verdict, rest, terms) is Feed.FLAGGED else None
 
 
 def _published(connection: Connection, image_id: int) -> list[Verdict]:
     """Return our verdicts of the picture and its equals whose rows stand in a feed."""
-    issuer_id = own_issuer(connection, now=0)
     return [
         verdict
         for equal in sorted(equal_images(connection, image_id))
-        for verdict in verdicts_of_image(connection, equal, issuer_id)
+        for verdict in _own_verdicts(connection, equal)
         if _stands(connection, verdict)
     ]
+
+
+def _own_verdicts(connection: Connection, image_id: int) -> Iterable[Verdict]:
+    own = select(issuers.c.id).where(issuers.c.origin == SELF)
+    issuer_id = connection.execute(own).scalar_one_or_none()
+    return verdicts_of_image(connection, image_id, issuer_id or 0)
+
+
+def _decided_here(connection: Connection, image_id: int) -> Sequence[str]:
+    """Return the rules decided for this very picture: only those are published."""
+    rules = select(findings.c.rule).where(findings.c.image_id == image_id).distinct()
+    return connection.execute(rules).scalars().all()
 
 
 def _stands(connection: Connection, verdict: Verdict) -> bool:

@@ -9,10 +9,17 @@ from sqlalchemy import select
 
 from cache.feed_tables import feed_rows
 from cache.judgement import PipelineState, PipelineTerms
-from cache.publish import feed_for, publish_finding, publish_verdict, published_in
+from cache.publish import (
+    feed_for,
+    is_published,
+    publish_finding,
+    publish_verdict,
+    published_in,
+)
+from cache.record import NewFinding, pipeline_row, record_finding, record_verdict
 from cache.rules import parse
-from cache.verdict import SELF, Basis, Feed, Verdict
-from tests.cache.prints import OURS, fingerprint
+from cache.verdict import SELF, Basis, Feed, Finding, Verdict
+from tests.cache.prints import OTHERS, OURS, THEIRS, fingerprint
 from tests.cache.test_record_and_lookup import (
     BAD,
     GOOD,
@@ -191,7 +198,7 @@ def test_upheld_enters_the_flagged_feed_and_takes_the_clean_row_away(store):
     publish(store, GOOD)
     for _ in range(2):
         decide_by_hand(store, "upheld")
-    assert log(store) == ["clean +model", "flagged +human", "clean -model"]
+    assert log(store) == ["clean +model", "clean -model", "flagged +human"]
     publish(store, GOOD, issued=NOW + 1)
     assert live(store) == [Feed.FLAGGED]
 
@@ -202,7 +209,7 @@ def test_dismissed_retracts_the_flagged_rows_and_publishes_nothing(store):
     assert len(live(store)) == 2
     for _ in range(2):
         decide_by_hand(store, "dismissed", now=NOW + 1)
-    assert log(store) == ["flagged +model", "flagged +human", "flagged -human", "flagged -model"]
+    assert log(store) == ["flagged +model", "flagged +human", "flagged -model", "flagged -human"]
     publish(store, BAD, issued=NOW + 2)
     assert live(store) == []
 
@@ -244,3 +251,108 @@ def test_a_pipeline_in_shadow_publishes_nothing(store):
     store.write_now(judge, BAD)
     store.write_now(publish_verdict, own_verdict(BAD), trial, now=NOW)
     assert log(store) == []
+
+
+def test_an_expired_verdict_is_not_published_however_often_it_is_tried(store):
+    store.write_now(judge, GOOD)
+    for _ in range(2):
+        store.write_now(publish_verdict, own_verdict(GOOD), JUDGEMENT, now=NOW + 1_000)
+    assert log(store) == []
+
+
+# --- two pipelines of ours -------------------------------------------------------------------
+TWO = replace(
+    JUDGEMENT,
+    pipelines={**JUDGEMENT.pipelines, THEIRS: replace(TERMS, thresholds={"test-pattern": 5_000})},
+)
+
+
+def publish_by_another(store, scores, judgement=TWO, now=NOW):
+    def both(connection):
+        pipeline_row(connection, OTHERS)
+        verdict = own_verdict(scores, pipeline=THEIRS, issued=now)
+        record_verdict(connection, verdict, judgement, now=now)
+        publish_verdict(connection, verdict, judgement, now=now)
+
+    store.write_now(both)
+
+
+def test_what_a_new_pipeline_flags_leaves_the_clean_feed_first(store):
+    """A follower must not reuse as clean what we flag, whichever pipeline said so before."""
+    publish(store, GOOD)
+    publish_by_another(store, BAD)
+    assert log(store) == ["clean +model", "clean -model", "flagged +model"]
+
+
+def test_what_another_current_verdict_flags_is_not_published_as_clean(store):
+    publish(store, BAD)
+    publish_by_another(store, GOOD)
+    assert log(store) == ["flagged +model"]
+    store.write_now(publish_verdict, own_verdict(GOOD, pipeline=THEIRS), TWO, now=NOW)
+    assert live(store) == [Feed.FLAGGED]
+
+
+def test_what_only_a_retired_pipeline_flagged_leaves_the_flagged_feed_for_the_clean_one(store):
+    publish(store, BAD)
+    retired = replace(JUDGEMENT.pipelines[OURS], state=PipelineState.RETIRED)
+    publish_by_another(store, GOOD, replace(TWO, pipelines={**TWO.pipelines, OURS: retired}))
+    assert log(store) == ["flagged +model", "flagged -model", "clean +model"]
+
+
+# --- what readers make of it -----------------------------------------------------------------
+def standing(store):
+    """What a reader counts that keeps every row until it is retracted or expires."""
+    rows = store.read_now(lambda c: c.execute(select(feed_rows)).all())
+    freed = {row.target_id for row in rows if row.op == 1}
+    return [Feed(row.feed) for row in rows if row.op == 0 and row.id not in freed]
+
+
+def test_a_replaced_row_is_retracted_with_its_successor(store):
+    """A retraction frees its row only: the replaced one would come back to life."""
+    publish(store, BAD)
+    publish(store, {"test-pattern": 9_001}, issued=NOW + 1)
+    decide_by_hand(store, "dismissed", now=NOW + 2)
+    assert standing(store) == []
+    assert len(log(store)) == 4
+    decide_by_hand(store, "dismissed", now=NOW + 3)
+    assert len(log(store)) == 4
+
+
+def test_what_an_embargo_held_back_follows_when_it_is_lifted(store):
+    def find_and_publish(rule, finding, now):
+        def both(connection):
+            new = NewFinding(PICTURE.sha256, rule, Finding(finding), "seen", "an admin")
+            record_finding(connection, new, JUDGEMENT, now=now)
+            publish_finding(connection, PICTURE.sha256, rule, JUDGEMENT, now=now)
+
+        store.write_now(both)
+
+    store.write_now(judge, GOOD)
+    find_and_publish("gore", "escalated", NOW)
+    find_and_publish("pattern", "upheld", NOW + 1)
+    assert log(store) == []
+    find_and_publish("gore", "dismissed", NOW + 2)
+    assert log(store) == ["flagged +human"]
+
+
+def test_only_pictures_decided_one_by_one_are_published(store):
+    twin = fingerprint("twin", content=PICTURE.content)
+    store.write_now(judge, BAD)
+    store.write_now(judge, BAD, twin)
+    decide_by_hand(store, "upheld", twin)
+    assert log(store) == []
+    assert log(store, twin.sha256) == ["flagged +human"]
+
+
+def test_one_can_ask_whether_publishing_would_change_anything(store):
+    def published(verdict, now=NOW):
+        return store.read_now(is_published, verdict, JUDGEMENT, now=now)
+
+    store.write_now(judge, GOOD)
+    assert not published(own_verdict(GOOD))
+    publish(store, GOOD)
+    assert published(own_verdict(GOOD))
+    assert not published(own_verdict(BAD))
+    renewed = own_verdict(GOOD, issued=NOW + 999)
+    assert published(renewed, NOW + 999)
+    assert not published(renewed, NOW + 1_000)
