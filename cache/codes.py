@@ -8,7 +8,7 @@ being one writer.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, bindparam, func, select
 
 from cache.near import CODE_BYTES, MIN_QUALITY
 from cache.rows import batches
@@ -22,6 +22,16 @@ class Code:
     pdq: bytes
     pdq_quality: int
     phash: bytes | None = None
+
+
+_UPDATE = (
+    codes.update()
+    .where(codes.c.id == bindparam("code_id"))
+    .values(
+        {name: bindparam(name) for name in ("pdq", "pdq_quality", "phash", "withdrawn")}
+        | {"changed": bindparam("number")}
+    )
+)
 
 
 def code_of(pdq: bytes | None, quality: int | None, phash: bytes | None = None) -> Code | None:
@@ -40,14 +50,17 @@ def set_codes(connection: Connection, issuer_id: int, wanted: Mapping[int, Code 
         if row is None and code is not None:
             new.append({"image_id": image_id, "issuer_id": issuer_id, **_columns(code)})
         elif row is not None and _differs(row, code):
-            changed.append((row.id, {"withdrawn": True} if code is None else _columns(code)))
+            changed.append(
+                {"code_id": row.id, **(_withdrawn(row) if code is None else _columns(code))}
+            )
     number = connection.execute(select(func.coalesce(func.max(codes.c.changed), 0))).scalar_one()
     if new:
         connection.execute(
             codes.insert(), [{**row, "changed": number + i} for i, row in enumerate(new, 1)]
         )
-    for i, (code_id, values) in enumerate(changed, number + len(new) + 1):
-        connection.execute(codes.update().where(codes.c.id == code_id).values(changed=i, **values))
+    if changed:
+        first = number + len(new) + 1
+        connection.execute(_UPDATE, [{**row, "number": i} for i, row in enumerate(changed, first)])
 
 
 def _held(
@@ -69,6 +82,11 @@ def _columns(code: Code) -> dict[str, object]:
         "phash": code.phash,
         "withdrawn": False,
     }
+
+
+def _withdrawn(row: Row[tuple[object, ...]]) -> dict[str, object]:
+    code = {"pdq": row.pdq, "pdq_quality": row.pdq_quality, "phash": row.phash}
+    return {**code, "withdrawn": True}
 
 
 def _differs(row: Row[tuple[object, ...]], code: Code | None) -> bool:

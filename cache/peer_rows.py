@@ -11,17 +11,20 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import Connection, delete, select
 
 from cache.codes import Code, code_of, set_codes
-from cache.feed_tables import early_retractions
+from cache.crowding import thin_out
 from cache.record import VERDICT_KEY, pipeline_rows, verdict_values
+from cache.retractions import Place, free, place_of, remember, retracted_early
 from cache.rows import batches, insert_into
 from cache.tables import images, issuers, label_weights, verdicts
 from cache.verdict import Feed, Verdict
 
-Place = tuple[str, int]
-"""Where a row stands in a feed: (epoch, seq)."""
-
-RETRACTION_DAYS = 366
-"""How long an unknown target is remembered: no row lives longer."""
+__all__ = [
+    "Place",
+    "flags_weigh",
+    "record_attestations",
+    "settle_peer_codes",
+    "withdraw_rows",
+]
 
 
 def record_attestations(
@@ -39,11 +42,14 @@ def record_attestations(
     A target that is not here is remembered, should its row still come. Pipelines must have been
     stored with `record.pipeline_row`; raises UnknownPipeline.
     """
-    gone = _early(connection, follow_id, rows)
-    kept = _newest([row for row in rows if _place(row) not in gone])
+    gone = retracted_early(connection, follow_id, rows)
+    kept = _newest([row for row in rows if place_of(row) not in gone])
     image_ids = _image_ids(connection, [row.sha256 for row in kept], now)
     _upsert(connection, issuer_id, feed, kept, image_ids)
-    freed = _retract(connection, issuer_id, feed, follow_id, retractions, now)
+    freed, missing = free(connection, issuer_id, feed, retractions)
+    remember(connection, follow_id, missing, now)
+    contents = {row.content for row in kept if row.content is not None}
+    thin_out(connection, issuer_id, feed, list(image_ids.values()), list(contents))
     if feed is Feed.FLAGGED:
         settle_peer_codes(connection, issuer_id, {*image_ids.values(), *freed})
 
@@ -95,10 +101,6 @@ def flags_weigh(connection: Connection, issuer_id: int) -> bool:
     return bool(peer.state == "trusted" and max(weights) > 0)
 
 
-def _place(row: Verdict) -> Place:
-    return (str(row.epoch), int(row.seq or 0))
-
-
 def _newest(rows: Sequence[Verdict]) -> list[Verdict]:
     """Return of rows about one thing the one that stands: later issued, then later in the feed."""
     by_key = {
@@ -106,21 +108,6 @@ def _newest(rows: Sequence[Verdict]) -> list[Verdict]:
         for row in sorted(rows, key=lambda row: (row.issued, row.seq or 0))
     }
     return list(by_key.values())
-
-
-def _early(connection: Connection, follow_id: int, rows: Sequence[Verdict]) -> set[Place]:
-    found: set[Place] = set()
-    for some in batches([int(row.seq or 0) for row in rows]):
-        found |= {
-            (row.epoch, row.seq)
-            for row in connection.execute(
-                select(early_retractions.c.epoch, early_retractions.c.seq).where(
-                    early_retractions.c.follow_id == follow_id,
-                    early_retractions.c.seq.in_(some),
-                )
-            )
-        }
-    return found
 
 
 def _image_ids(connection: Connection, hashes: Sequence[bytes], now: int) -> dict[bytes, int]:
@@ -170,38 +157,6 @@ def _upsert(
     )
 
 
-def _retract(
-    connection: Connection,
-    issuer_id: int,
-    feed: Feed,
-    follow_id: int,
-    places: Sequence[Place],
-    now: int,
-) -> set[int]:
-    freed: set[int] = set()
-    for epoch, seq in places:
-        here = [
-            verdicts.c.issuer_id == issuer_id,
-            verdicts.c.feed == int(feed),
-            verdicts.c.epoch == epoch,
-            verdicts.c.seq == seq,
-        ]
-        images_here = connection.execute(select(verdicts.c.image_id).where(*here)).scalars().all()
-        freed.update(images_here)
-        connection.execute(delete(verdicts).where(*here))
-        if not images_here:
-            _remember(connection, follow_id, epoch, seq, now)
-    return freed
-
-
-def _remember(connection: Connection, follow_id: int, epoch: str, seq: int, now: int) -> None:
-    connection.execute(
-        insert_into(connection, early_retractions)
-        .values(follow_id=follow_id, epoch=epoch, seq=seq, expires=now + RETRACTION_DAYS * 86_400)
-        .on_conflict_do_nothing()
-    )
-
-
 def _flagged_images(connection: Connection, issuer_id: int) -> Sequence[int]:
     return (
         connection.execute(
@@ -226,5 +181,5 @@ def _codes_of(
         )
         .order_by(verdicts.c.issued, verdicts.c.id)
     )
-    codes = {row.image_id: code_of(row.pdq, row.pdq_quality) for row in rows}
-    return {image_id: code for image_id, code in codes.items() if code is not None}
+    found = ((row.image_id, code_of(row.pdq, row.pdq_quality)) for row in rows)
+    return {image_id: code for image_id, code in found if code is not None}

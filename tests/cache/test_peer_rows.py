@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, func, select
 
+from cache import crowding, retractions
 from cache.errors import UnknownPeer, UnknownPipeline
 from cache.feed_tables import early_retractions, follows
 from cache.judgement import LabelTrust, PeerState, Trust
@@ -13,6 +14,7 @@ from cache.near import NearIndex
 from cache.peer_rows import record_attestations, withdraw_rows
 from cache.record import pipeline_row
 from cache.settings import PeerDefaults
+from cache.tables import codes, verdicts
 from cache.trust import add_peer, list_peers, load_trust, set_state, set_trust
 from cache.verdict import Basis, Feed, Finding, MatchKind, Verdict
 from tests.cache.prints import OTHERS, THEIRS, fingerprint
@@ -277,3 +279,95 @@ def test_an_unknown_peer_is_one_clear_sentence(store):
             store.write_now(act, "https://nobody.example", value)
     with pytest.raises(UnknownPeer):
         store.write_now(set_trust, "self", TRUSTED)
+
+
+# --- a hostile peer, or a long page ----------------------------------------------------------
+def many(number, *, first=1, feed=Feed.FLAGGED, **changes):
+    """Rows on so many pictures."""
+    seqs = range(first, first + number)
+    return [row(seq, picture=fingerprint(f"picture {seq}"), feed=feed, **changes) for seq in seqs]
+
+
+def test_a_long_page_costs_no_statement_a_row(store, peer):
+    set_up = Trust(clean=100, flag=100, state=PeerState.TRUSTED)
+    store.write_now(set_trust, ORIGIN, set_up)
+    counted = []
+    event.listen(store.engine, "before_cursor_execute", lambda *given: counted.append(given[2]))
+
+    def statements(call, *args, **more):
+        counted.clear()
+        call(store, *args, **more)
+        return len(counted)
+
+    rows = many(300)
+    attested = statements(apply, peer, rows, feed=Feed.FLAGGED)
+    places = [("e1", seq) for seq in range(1, 301)]
+    retracted = statements(apply, peer, retractions=places, feed=Feed.FLAGGED)
+    unknown = statements(apply, peer, retractions=places, feed=Feed.FLAGGED)
+    assert max(attested, retracted, unknown) < 40
+    assert store.read_now(lambda c: c.scalar(select(func.count()).select_from(verdicts))) == 0
+    standing = select(func.count()).select_from(codes).where(~codes.c.withdrawn)
+    assert store.read_now(lambda c: c.scalar(standing)) == 0
+
+
+def test_a_peer_cannot_flood_what_one_content_finds(store, peer, monkeypatch):
+    """Every look-up of a popular picture would read all of its made-up rows."""
+    monkeypatch.setattr(crowding, "MAX_ROWS_A_CONTENT", 3)
+    rows = [replace(found, issued=NOW + found.seq) for found in many(4, feed=Feed.CLEAN)]
+    same = [replace(found, content=PICTURE.content) for found in rows]
+
+    def found():
+        matches = store.read_now(evidence, None, fingerprint=PICTURE).matches
+        return sorted(match.verdict.seq for match in matches)
+
+    apply(store, peer, same[:3])
+    assert found() == [1, 2, 3]
+    apply(store, peer, same[3:])
+    assert found() == [2, 3, 4]
+    by_sha256 = store.read_now(evidence, None, fingerprint=fingerprint("picture 1")).matches
+    assert [match.verdict.seq for match in by_sha256] == [1]
+
+
+def test_a_peer_cannot_flood_one_sha256_with_rules_of_its_own(store, peer, monkeypatch):
+    monkeypatch.setattr(crowding, "MAX_ROWS_A_PICTURE", 3)
+    human = {"basis": Basis.HUMAN, "pipeline": None, "scores": {}, "finding": Finding.UPHELD}
+    rows = [
+        row(seq, feed=Feed.FLAGGED, issued=NOW + seq, rule=f"rule-{seq}", **human)
+        for seq in range(1, 5)
+    ]
+    apply(store, peer, rows[:3], feed=Feed.FLAGGED)
+    assert len(store.read_now(evidence, None, fingerprint=PICTURE).matches) == 3
+    apply(store, peer, rows[3:], feed=Feed.FLAGGED)
+    matches = store.read_now(evidence, None, fingerprint=PICTURE).matches
+    assert sorted(match.verdict.seq for match in matches) == [2, 3, 4]
+
+
+def test_unknown_targets_are_remembered_up_to_a_limit_and_until_they_expire(
+    store, peer, monkeypatch
+):
+    monkeypatch.setattr(retractions, "MAX_EARLY_RETRACTIONS", 3)
+
+    def remembered():
+        seqs = select(early_retractions.c.seq).order_by(early_retractions.c.seq)
+        return list(store.read_now(lambda c: c.execute(seqs).scalars().all()))
+
+    apply(store, peer, retractions=[("e1", 1), ("e1", 2), ("e1", 3)])
+    assert remembered() == [1, 2, 3]
+    apply(store, peer, retractions=[("e1", 4)])
+    assert remembered() == [1, 2, 3]
+    later = NOW + retractions.RETRACTION_SECONDS
+    store.write_now(retractions.remember, int(Feed.CLEAN), [("e1", 5)], later)
+    assert remembered() == [5]
+
+
+def test_a_row_without_pdq_does_not_take_the_code_of_another_on_the_same_picture(store, peer):
+    store.write_now(set_trust, ORIGIN, TRUSTED)
+    human = {"basis": Basis.HUMAN, "pipeline": None, "scores": {}, "finding": Finding.UPHELD}
+    apply(store, peer, [row(1, feed=Feed.FLAGGED)], feed=Feed.FLAGGED)
+    without = row(
+        2, feed=Feed.FLAGGED, issued=NOW + 1, rule="pattern", pdq=None, pdq_quality=None, **human
+    )
+    apply(store, peer, [without], feed=Feed.FLAGGED)
+    near = fingerprint("another", pdq=PICTURE.pdq)
+    found = store.read_now(evidence, NearIndex(), fingerprint=near).matches
+    assert {match.kind for match in found} == {MatchKind.NEAR}
