@@ -1,8 +1,8 @@
 """`fediverdict demo`: the point of it all, on real pictures, in about a minute."""
 
+import contextlib
 import signal
 import tempfile
-import time
 from pathlib import Path
 
 import click
@@ -18,6 +18,7 @@ from fediverdict.errors import UserError
 @json_option
 def demo(keep: bool, as_json: bool) -> int:
     """Run two instances: alpha scans pictures, beta follows it and answers without inference."""
+    signal.signal(signal.SIGTERM, _end)  # so that the two instances end with the demo
     with tempfile.TemporaryDirectory(prefix="fediverdict-demo-") as folder:
         story = Demo(Path(folder), lambda text: click.echo(text, err=as_json))
         try:
@@ -43,11 +44,13 @@ def _tell(story: Demo, as_json: bool) -> None:
 def _wait(story: Demo) -> None:
     for address in story.addresses:
         click.echo(address, err=True)
-    click.echo("the two keep running; Ctrl-C ends them", err=True)
-    try:
+    click.echo(f"the two keep running in {story.folder}; Ctrl-C ends them", err=True)
+    with contextlib.suppress(KeyboardInterrupt):
         signal.pause()
-    except KeyboardInterrupt:
-        time.sleep(0)
+
+
+def _end(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _verdict(story: Demo) -> int:

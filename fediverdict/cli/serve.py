@@ -11,16 +11,18 @@ from fediverdict.app import build_app
 from fediverdict.cli.context import Context, pass_context
 from fediverdict.errors import UserError
 
+ROOMS = ("fediverdict", "federation", "scanner", "cache")
+
 
 @click.command()
 @click.option("--verbose", is_flag=True, help="Log every request.")
 @pass_context
 def serve(context: Context, verbose: bool) -> None:
     """Answer for pictures, publish verdicts and follow peers."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("aiohttp.access").setLevel(logging.INFO if verbose else logging.WARNING)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    chatty = (*ROOMS, "aiohttp.access") if verbose else ROOMS
+    for name in chatty:
+        logging.getLogger(name).setLevel(logging.INFO)
     asyncio.run(_serve(context))
 
 
