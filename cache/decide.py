@@ -61,6 +61,7 @@ class _Case:
     peers: tuple[Match, ...]  # unexpired
     findings: tuple[FindingMatch, ...]  # near and probable, of rules not dismissed
     scan_left: bool
+    cut: bool  # the near search met its limit
 
     @classmethod
     def of(
@@ -91,6 +92,7 @@ class _Case:
                 )
             ),
             can_scan and not any(_is_default_scan(match, judgement) for match in fresh),
+            evidence.cut,
         )
 
     @property
@@ -204,8 +206,10 @@ def _suspected(case: _Case) -> Outcome | None:
     suspicious = [match for flags in every.values() for match, _ in flags]
     suspicious += [m for m in case.peers if weigh.cannot_weigh(m.verdict, case.judgement)]
     suspicious += [m for m in _own_remembered(case, MatchKind.PROBABLE) if case.flags(m)]
+    if case.cut:  # the codes left out could have flagged it as well
+        suspicious += [m for m in case.peers if m.kind not in weigh.EXACT_KINDS]
     open_findings = [found for found in case.findings if found.finding is not Finding.DISMISSED]
-    if not suspicious and not open_findings:
+    if not suspicious and not open_findings and not case.cut:
         return None
     decision = Decision.UNKNOWN if case.scan_left else Decision.REVIEW
     names = {*every, *(name for m in suspicious for name in _own_rules(case, m))}

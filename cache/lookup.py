@@ -20,7 +20,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from cache.near import NearCode, NearIndex, split_variants
+from cache.near import NearCode, NearIndex, met_limit, split_variants
 from cache.tables import findings, images, issuers, pipelines, verdicts
 from cache.verdict import (
     Basis,
@@ -154,11 +154,12 @@ def evidence(
     which no sha256 is known has `b""`, which equals none.
     """
     matches, found = _exact(connection, fingerprint)
-    if near is not None:
-        close = _near(connection, near, fingerprint, variants or _identity(fingerprint))
-        matches |= {key: match for key, match in close[0].items() if key not in matches}
-        found |= {key: finding for key, finding in close[1].items() if key not in found}
-    return Evidence(tuple(matches.values()), tuple(found.values()))
+    hits = _near(connection, near, fingerprint, variants or _identity(fingerprint))
+    for hit in hits:
+        matches = _verdicts_of(connection, hit) | matches
+        if hit.own:
+            found = _findings_of(connection, hit) | found
+    return Evidence(tuple(matches.values()), tuple(found.values()), cut=met_limit(hits))
 
 
 def _exact(
@@ -177,21 +178,14 @@ def _exact(
 
 def _near(
     connection: Connection,
-    near: NearIndex,
+    near: NearIndex | None,
     fingerprint: FingerprintLike,
     variants: Sequence[bytes],
-) -> tuple[dict[int, Match], dict[int, FindingMatch]]:
-    if not variants or fingerprint.pdq_quality is None:
-        return {}, {}
+) -> list[NearCode]:
+    if near is None or not variants or fingerprint.pdq_quality is None:
+        return []
     near.refresh(connection)
-    hits = near.search(variants, fingerprint.pdq_quality, fingerprint.phash)
-    matches: dict[int, Match] = {}
-    found: dict[int, FindingMatch] = {}
-    for hit in hits:
-        matches |= _verdicts_of(connection, hit)
-        if hit.own:
-            found |= _findings_of(connection, hit)
-    return matches, found
+    return near.search(variants, fingerprint.pdq_quality, fingerprint.phash)
 
 
 def _verdicts_of(connection: Connection, hit: NearCode) -> dict[int, Match]:

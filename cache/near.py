@@ -7,6 +7,7 @@ the `changed` sequence of the table `codes`, in every process.
 """
 
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -115,6 +116,15 @@ class NearIndex:
             *_capped(held, probable, MatchKind.PROBABLE, identity),
             *_capped(held, by_phash, MatchKind.PROBABLE, phash_bits),
         ]
+
+
+def met_limit(hits: Sequence[NearCode]) -> bool:
+    """Tell whether the search may have left codes out, since an issuer's limit was met."""
+    counted = Counter((hit.issuer_id, hit.own, hit.kind) for hit in hits)
+    return any(
+        number >= (MAX_OWN_HITS if own else MAX_PEER_HITS)
+        for (_, own, _), number in counted.items()
+    )
 
 
 def split_variants(packed: bytes | None) -> tuple[bytes, ...]:

@@ -123,3 +123,4 @@ class Evidence:
 
     matches: tuple[Match, ...] = ()
     findings: tuple[FindingMatch, ...] = ()
+    cut: bool = False  # the near search met its limit: there may be more than stands here

@@ -21,7 +21,7 @@ def reference(evidence, judgement, *, now, can_scan, throw=0.0):
 class _Reference:
     def __init__(self, evidence, judgement, now, can_scan, throw):
         self.j, self.now, self.throw = judgement, now, throw
-        self.findings = evidence.findings
+        self.findings, self.cut = evidence.findings, evidence.cut
         self.own = [m for m in evidence.matches if m.verdict.issuer == SELF]
         alive = [m for m in evidence.matches if m.verdict.issuer != SELF and self._expires(m) > now]
         self.peers = [m for m in alive if not any(self._beats(o, m) for o in alive)]
@@ -87,6 +87,7 @@ class _Reference:
             return Decision.REVIEW
         doubt = any(self.weight(m, rule) for m in self.peers for rule in self.rules)
         doubt |= any(self.unweighable(m) for m in self.peers)
+        doubt |= self.cut  # "A query that passes its work limit ends in unknown"
         doubt |= any(
             m.kind is MatchKind.PROBABLE
             and self._state(m) is not PipelineState.SHADOW

@@ -32,11 +32,14 @@ def _row(match):
 def _evidences(of_matches, of_findings):
     """Evidence as a database can hold it: no row twice, no two findings in one second."""
     return st.builds(
-        lambda rows, found: Evidence(
-            tuple(rows), tuple(replace(f, decided=f.decided - 9 * i) for i, f in enumerate(found))
+        lambda rows, found, cut: Evidence(
+            tuple(rows),
+            tuple(replace(f, decided=f.decided - 9 * i) for i, f in enumerate(found)),
+            cut,
         ),
         st.lists(of_matches, max_size=7, unique_by=_row),
         of_findings,
+        st.sampled_from([False, False, False, True]),
     )
 
 

@@ -7,10 +7,14 @@ from hypothesis import strategies as st
 
 from cache import near
 from cache.codes import Code, set_codes
+from cache.decide import decide
+from cache.lookup import evidence
 from cache.near import MAX_OWN_HITS, MAX_PEER_HITS, NearIndex
+from cache.outcome import Reason
 from cache.record import image_row, own_issuer
 from cache.tables import issuers
-from cache.verdict import MatchKind
+from cache.verdict import Evidence, MatchKind
+from tests.cache.pictures import GOOD, NOW, A, exact, judgement, verdict
 from tests.cache.prints import fingerprint, flipped
 
 QUERY = fingerprint("query").pdq
@@ -148,6 +152,27 @@ def test_one_peer_cannot_crowd_out_our_own_codes(sqlite_store):
         return sum(hit.own for hit in hits), sum(not hit.own for hit in hits)
 
     assert sqlite_store.write_now(run) == (MAX_OWN_HITS, MAX_PEER_HITS)
+
+
+@pytest.mark.parametrize(("number", "cut"), [(MAX_PEER_HITS - 1, False), (MAX_PEER_HITS, True)])
+def test_a_search_that_met_its_limit_says_that_there_may_be_more(sqlite_store, number, cut):
+    def run(connection):
+        return _fill(connection, {_peer(connection): [Code(QUERY, 90)] * number})
+
+    index = sqlite_store.write_now(run)
+    picture = fingerprint("query")
+    found = sqlite_store.read_now(evidence, index, fingerprint=picture)
+    assert found.cut is cut
+
+
+def test_a_picture_among_more_codes_than_are_looked_at_is_not_clean_by_reuse():
+    """One peer's codes could otherwise hide the one that flags."""
+    clean = exact(verdict(GOOD, A))
+    assert decide(Evidence((clean,)), judgement(), now=NOW, can_scan=True).decision == "clean"
+    for can_scan, decision in ((True, "unknown"), (False, "review")):
+        outcome = decide(Evidence((clean,), cut=True), judgement(), now=NOW, can_scan=can_scan)
+        assert outcome.decision == decision
+        assert outcome.reason is Reason.SUSPECTED
 
 
 @pytest.fixture(scope="module")
