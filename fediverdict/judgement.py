@@ -31,11 +31,12 @@ TEST = "test"
 class Judgements:
     """Gives the judgement of now; a change of trust shows within a second."""
 
-    def __init__(self, config: Config, policy: Policy) -> None:
+    def __init__(self, config: Config, policy: Policy, *, has_scanner: bool = True) -> None:
         _refuse_untaught(config, policy)
         self.config, self.policy = config, policy
         self.rule_texts = {**policy.rules, **config.rules}
         self.rules = {name: _rule(name, text, policy) for name, text in self.rule_texts.items()}
+        self._has_scanner = has_scanner
         self._listed = _listed(config)
         self._read_at = float("-inf")
         self._judgement: Judgement | None = None
@@ -85,7 +86,7 @@ class Judgements:
             clean_quorum=hundredths(self.config.decide.clean_quorum),
             flag_quorum=hundredths(self.config.decide.flag_quorum),
             audits=self.config.trust.audit != "off",
-            has_scanner=self.config.scanner.enabled,
+            has_scanner=self._has_scanner,
         )
 
     def _in_force(self, own: dict[str, PipelineTerms]) -> dict[str, PipelineTerms]:

@@ -1,5 +1,6 @@
 """Joins the parts for every process that needs them: `serve`, `scan`, `lookup`, `peers`."""
 
+import logging
 import time
 from collections.abc import Mapping
 from importlib import metadata
@@ -13,7 +14,10 @@ from fediverdict.config import Config
 from fediverdict.judge import Judge
 from fediverdict.judgement import Judgements
 from fediverdict.scanning import Scanner
+from scanner.engine import NO_TORCH, is_installed
 from scanner.policy import load_policy
+
+logger = logging.getLogger(__name__)
 
 
 def clock() -> int:
@@ -24,8 +28,11 @@ def clock() -> int:
 def build_judge(config: Config, store: Store, *, can_scan: bool = True) -> Judge:
     """Return a judge over `store`; it scans only where the config allows and the caller wants."""
     policy = load_policy(config.scanner.policy)
-    scanner = Scanner(config.scanner, policy) if config.scanner.enabled and can_scan else None
-    judgements = Judgements(config, policy)
+    has_scanner = config.scanner.enabled and is_installed()
+    if can_scan and config.scanner.enabled and not has_scanner:
+        logger.warning("nothing is scanned here, only reused: %s", NO_TORCH)
+    scanner = Scanner(config.scanner, policy) if has_scanner and can_scan else None
+    judgements = Judgements(config, policy, has_scanner=has_scanner)
     if can_scan:
         store.write_now(judgements.settle, clock())
     return Judge(store, judgements, scanner, config.limits)

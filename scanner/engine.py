@@ -1,5 +1,7 @@
 """Loads a classifier by settings; torch enters the process only when this is called."""
 
+from importlib.util import find_spec
+
 from scanner.classifier import Classifier
 from scanner.errors import ModelError
 from scanner.pipeline import describe, preprocessing_text
@@ -8,6 +10,11 @@ from scanner.settings import ScannerSettings
 from scanner.weights import BUNDLED, bundled_checkpoint, folder_config
 
 NO_TORCH = "the scanner needs torch and open_clip: pip install 'fediverdict[clip]'"
+
+
+def is_installed() -> bool:
+    """Tell whether torch and open_clip can be imported, without importing them."""
+    return all(find_spec(name) is not None for name in ("torch", "open_clip"))
 
 
 def load_classifier(settings: ScannerSettings, policy: Policy) -> Classifier:

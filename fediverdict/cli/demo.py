@@ -11,6 +11,8 @@ from fediverdict.cli.context import json_option, print_json
 from fediverdict.demo import result
 from fediverdict.demo.run import Demo
 from fediverdict.errors import UserError
+from scanner.engine import NO_TORCH, is_installed
+from scanner.errors import ModelError
 
 
 @click.command()
@@ -18,6 +20,8 @@ from fediverdict.errors import UserError
 @json_option
 def demo(keep: bool, as_json: bool) -> int:
     """Run two instances: alpha scans pictures, beta follows it and answers without inference."""
+    if not is_installed():
+        raise ModelError(NO_TORCH)
     signal.signal(signal.SIGTERM, _end)  # so that the two instances end with the demo
     with tempfile.TemporaryDirectory(prefix="fediverdict-demo-") as folder:
         story = Demo(Path(folder), lambda text: click.echo(text, err=as_json))

@@ -57,6 +57,8 @@ async def _scan(context: Context, name: str, settings: SourceSettings, report: "
     one_pass = FolderScan(judge, source_id, settings.path, _share(settings.share))
     async for seen in one_pass.run(context.config.scanner.batch):
         report.add(seen)
+    if judge.scanner is None:
+        click.echo("nothing can be scanned here; what nobody judged stays unknown", err=True)
 
 
 def _share(share: Share) -> Share:
