@@ -19,7 +19,7 @@ from cache.tokens import Scope, Token, check_token
 from cache.verdict import Decision
 from fediverdict.answers import answer_json
 from fediverdict.config import Config, Share
-from fediverdict.judge import Judge
+from fediverdict.judge import Answer, Judge
 from fediverdict.problems import Problem
 
 CHUNK_BYTES = 65_536
@@ -60,7 +60,7 @@ class Api:
             data = await _picture(request, self._config.limits.image_bytes)
             if data is None:
                 limit = f"The picture is over {self._config.limits.image_bytes} bytes."
-                return web.json_response({"decision": Decision.OVER_LIMIT, "reason": limit})
+                return web.json_response(answer_json(Answer(Decision.OVER_LIMIT, limit)))
             answer = await self._judge.judge(data, self._share(request))
         return web.json_response(answer_json(answer, show_distance=Scope.ADMIN in token.scopes))
 
