@@ -17,7 +17,13 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DBAPIError,
+    NoSuchModuleError,
+    OperationalError,
+)
 from sqlalchemy.pool import NullPool
 
 from cache.errors import DatabaseUnavailable
@@ -30,8 +36,13 @@ BUSY_TIMEOUT_MS = 30_000
 
 CONNECT_TIMEOUT_SECONDS = 10
 
+CLOSED = "The store is closed."
+
 READING = {"fediverdict_reading": True}
 """Execution options of a connection on SQLite that shall not ask for the write lock."""
+
+INSUFFICIENT_PRIVILEGE = "42501"
+"""SQLSTATE of PostgreSQL; since its version 15 not everybody may create tables."""
 
 WRITE_LOCK = 0x_F3D1_0001
 """Key of the advisory lock that every write on PostgreSQL holds until it commits."""
@@ -69,6 +80,7 @@ def make_engine(url: str | URL) -> Engine:
         return create_engine(
             parsed,
             pool_pre_ping=True,
+            isolation_level="READ COMMITTED",  # else a write may not see the one it waited for
             connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS},
         )
     except NoSuchModuleError as error:
@@ -91,6 +103,7 @@ class Store:
         self._engine = engine
         self._is_sqlite = engine.dialect.name == "sqlite"
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        self._closed = False
         self._lock = threading.Lock()
         self._held = self._hold_reader() if self._is_sqlite else None
         self._write_connection: Connection | None = None
@@ -99,7 +112,7 @@ class Store:
     def open(cls, url: str | URL) -> "Store":
         """Open the database at `url`; raises DatabaseUnavailable with a sentence for people."""
         engine = make_engine(url)
-        with _explained(engine.url):
+        with explained(engine.url):
             with engine.connect().execution_options(**READING) as connection:
                 connection.exec_driver_sql("SELECT 1")
             return cls(engine)
@@ -121,7 +134,7 @@ class Store:
         self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run `fn` in a read transaction that begins now and ends with the call."""
-        with _explained(self._engine.url), self._reading() as connection:
+        with explained(self._engine.url), self._reading() as connection:
             return fn(connection, *args, **kwargs)
 
     async def write(
@@ -138,6 +151,7 @@ class Store:
 
     def close(self) -> None:
         """Finish the writes that wait, then let go of every connection."""
+        self._closed = True
         self._writer.shutdown(wait=True)
         with self._lock:
             if self._held is not None:
@@ -151,10 +165,11 @@ class Store:
     def _submit(
         self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> Future[T]:
+        self._refuse_closed()
         return self._writer.submit(self._write, lambda connection: fn(connection, *args, **kwargs))
 
     def _write(self, fn: Callable[[Connection], T]) -> T:
-        with _explained(self._engine.url):
+        with explained(self._engine.url):
             if not self._is_sqlite:
                 with self._engine.connect() as fresh, write_transaction(fresh):
                     return fn(fresh)
@@ -169,15 +184,22 @@ class Store:
         connection.rollback()
         return connection
 
+    def _open_reader(self) -> Connection:
+        if self._held is None:
+            raise DatabaseUnavailable(CLOSED)
+        return self._held
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise DatabaseUnavailable(CLOSED)
+
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         if self._is_sqlite:
-            with self._lock:
-                if self._held is None:
-                    raise DatabaseUnavailable("The store is closed.")
-                with self._held.begin():
-                    yield self._held
+            with self._lock, self._open_reader().begin():
+                yield self._open_reader()
             return
+        self._refuse_closed()
         options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         with self._engine.connect().execution_options(**options) as connection:
             yield connection
@@ -229,7 +251,8 @@ def _create_file(path: Path) -> None:
 
 
 @contextmanager
-def _explained(url: URL) -> Iterator[None]:
+def explained(url: URL) -> Iterator[None]:
+    """Raise DatabaseUnavailable, with a sentence, for what is no fault in a statement."""
     try:
         yield
     except DBAPIError as error:
@@ -244,9 +267,10 @@ def _explained(url: URL) -> Iterator[None]:
 
 def _is_unavailable(error: DBAPIError) -> bool:
     """Tell a database that is away, locked, full or none from a fault in a statement."""
-    name = type(error.orig).__name__
-    if name == "DatabaseError":  # sqlite3: "file is not a database"
+    if type(error) is DatabaseError:  # sqlite3: "file is not a database"
         return True
-    if name != "OperationalError":
+    if getattr(error.orig, "sqlstate", None) == INSUFFICIENT_PRIVILEGE:
+        return True
+    if not isinstance(error, OperationalError):  # psycopg has many kinds of it
         return False
     return not any(word in str(error.orig) for word in ("no such table", "no such column", "near "))

@@ -17,6 +17,10 @@ class DatabaseTooOld(CacheError):
     """The database is of an older version; run `fediverdict db upgrade`."""
 
 
+class DatabaseNotOurs(CacheError):
+    """The database holds tables of our names that no version of ours made; use an empty one."""
+
+
 class RuleError(CacheError):
     """A rule is not a boolean expression over labels."""
 

@@ -13,11 +13,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import URL, Connection, Engine, inspect
 
-from cache.database import READING, make_engine, write_transaction
-from cache.errors import DatabaseTooNew, DatabaseTooOld, DatabaseUnavailable
+import cache.feed_tables  # noqa: F401  # adds its tables to the metadata
+from cache.database import READING, explained, make_engine, write_transaction
+from cache.errors import DatabaseNotOurs, DatabaseTooNew, DatabaseTooOld
+from cache.tables import metadata
 
 HERE = Path(__file__).parent
 
@@ -25,10 +26,12 @@ HERE = Path(__file__).parent
 def upgrade(where: str | URL | Engine, revision: str = "head") -> None:
     """Bring the database to `revision`, creating it if need be.
 
-    Raises DatabaseUnavailable, and DatabaseTooNew where its version is unknown here.
+    Raises DatabaseUnavailable, DatabaseTooNew where its version is unknown here, and
+    DatabaseNotOurs where it has tables but no version.
     """
     with _locked(where) as connection:
         _refuse_unknown(connection)
+        _refuse_strange(connection)
         command.upgrade(_config(connection), revision)
 
 
@@ -62,6 +65,17 @@ def _refuse_unknown(connection: Connection) -> None:
         )
 
 
+def _refuse_strange(connection: Connection) -> None:
+    if MigrationContext.configure(connection).get_current_revision() is not None:
+        return
+    strange = sorted(set(inspect(connection).get_table_names()) & set(metadata.tables))
+    if strange:
+        raise DatabaseNotOurs(
+            f"The database has a table {strange[0]} already, but no version of Fediverdict made "
+            "it; change database.url to an empty database, or restore this one whole."
+        )
+
+
 @contextmanager
 def _engine(where: str | URL | Engine) -> Iterator[Engine]:
     if isinstance(where, Engine):
@@ -76,15 +90,7 @@ def _engine(where: str | URL | Engine) -> Iterator[Engine]:
 
 @contextmanager
 def _connected(engine: Engine) -> Iterator[Connection]:
-    try:
-        connection = engine.connect()
-    except DBAPIError as error:
-        cause = str(error.orig).strip().splitlines()[0]
-        raise DatabaseUnavailable(
-            f"The database {engine.url.render_as_string(hide_password=True)} cannot be used "
-            f"({cause}); check that it runs, database.url and its permissions."
-        ) from error
-    with connection:
+    with explained(engine.url), engine.connect() as connection:
         yield connection
 
 

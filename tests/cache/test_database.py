@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from cache.database import Store
+from cache.database import Store, make_engine
 from cache.errors import CacheError, DatabaseUnavailable
 from cache.tables import secrets
 
@@ -84,7 +84,7 @@ def test_writes_of_several_processes_do_not_overlap(store, database_url):
         """
         import sys
         import sqlalchemy as sa
-        from cache.database import Store
+        from cache.database import Store, make_engine
         from cache.tables import secrets
         def raise_by_one(c):
             n = int(c.execute(sa.select(secrets.c.value)).scalar_one())
@@ -105,7 +105,7 @@ def test_what_a_write_returned_from_survives_kill_9(database_url):
     script = textwrap.dedent(
         """
         import os, signal, sys
-        from cache.database import Store
+        from cache.database import Store, make_engine
         from cache.tables import secrets
         store = Store.open(sys.argv[1])
         store.write_now(lambda c: c.execute(secrets.insert().values(name="kept", value=b"x")))
@@ -191,3 +191,70 @@ def test_a_closed_store_says_so(sqlite_url):
     store.close()
     with pytest.raises(DatabaseUnavailable, match="closed"):
         store.read_now(_names)
+    with pytest.raises(DatabaseUnavailable, match="closed"):
+        store.write_now(_names)
+    store.close()
+
+
+def test_a_closed_store_says_so_on_postgresql(postgres_url):
+    store = Store.open(postgres_url)
+    store.close()
+    for act in (store.read_now, store.write_now):
+        with pytest.raises(DatabaseUnavailable, match="closed"):
+            act(_names)
+
+
+def test_a_full_disk_is_one_clear_sentence_and_leaves_nothing(sqlite_store):
+    def shrink(connection):
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 3}")
+
+    def fill(connection):
+        for number in range(2_000):
+            _put(connection, f"https://{number}.example/" + "x" * 50)
+
+    sqlite_store.write_now(shrink)
+    with pytest.raises(DatabaseUnavailable, match="disk is full"):
+        sqlite_store.write_now(fill)
+    assert sqlite_store.read_now(_names) == set()
+    sqlite_store.write_now(_put, "small")
+    assert sqlite_store.read_now(_names) == {"small"}
+
+
+def test_a_write_that_waits_too_long_says_so_and_the_next_one_works(sqlite_url, monkeypatch):
+    monkeypatch.setattr("cache.database.BUSY_TIMEOUT_MS", 50)
+    store = Store.open(sqlite_url)
+    with make_engine(sqlite_url).begin():  # holds the write lock
+        with pytest.raises(DatabaseUnavailable, match="locked"):
+            store.write_now(_put, "a")
+        assert store.read_now(_names) == set()
+    store.write_now(_put, "b")
+    assert store.read_now(_names) == {"b"}
+    store.close()
+
+
+def test_a_server_that_goes_away_in_the_middle_is_one_clear_sentence(postgres_url):
+    store = Store.open(postgres_url)
+
+    def cut(connection):
+        _put(connection, "a")
+        connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    with pytest.raises(DatabaseUnavailable, match="check that it runs"):
+        store.write_now(cut)
+    store.write_now(_put, "b")
+    assert store.read_now(_names) == {"b"}
+    store.close()
+
+
+def test_a_write_sees_the_one_it_waited_for_whatever_the_server_is_set_to(postgres_url):
+    store = Store.open(postgres_url)
+    name = store.engine.url.database
+    setting = f"ALTER DATABASE \"{name}\" SET default_transaction_isolation = 'serializable'"
+    store.write_now(lambda c: c.exec_driver_sql(setting))
+    store.close()
+    store = Store.open(postgres_url)
+    shown = "SHOW transaction_isolation"
+    assert store.write_now(lambda c: c.exec_driver_sql(shown).scalar()) == "read committed"
+    assert store.read_now(lambda c: c.exec_driver_sql(shown).scalar()) == "repeatable read"
+    store.close()

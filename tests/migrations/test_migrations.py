@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 import cache.feed_tables  # noqa: F401
 import migrations
 from cache.database import Store, make_engine
-from cache.errors import DatabaseTooNew, DatabaseTooOld, DatabaseUnavailable
+from cache.errors import DatabaseNotOurs, DatabaseTooNew, DatabaseTooOld, DatabaseUnavailable
 from cache.tables import issuers, metadata
 
 
@@ -93,3 +93,37 @@ def test_a_database_that_is_not_there_is_named_without_its_password():
         migrations.check(url)
     assert "hidden" not in str(raised.value)
     assert "127.0.0.1" in str(raised.value)
+
+
+def test_a_database_with_tables_but_no_version_is_refused_and_left_as_it_is(empty_url):
+    with make_engine(empty_url).begin() as connection:
+        connection.execute(sa.text("CREATE TABLE tokens (id INTEGER)"))
+    with pytest.raises(DatabaseNotOurs, match="a table tokens already"):
+        migrations.upgrade(empty_url)
+    assert sa.inspect(make_engine(empty_url)).get_table_names() == ["tokens"]
+
+
+def test_other_tables_beside_ours_do_no_harm(empty_url):
+    with make_engine(empty_url).begin() as connection:
+        connection.execute(sa.text("CREATE TABLE of_somebody_else (id INTEGER)"))
+    migrations.upgrade(empty_url)
+    migrations.check(empty_url)
+
+
+def test_a_user_who_may_not_create_tables_is_told_so(new_postgres_url):
+    url = sa.make_url(new_postgres_url())
+    with make_engine(url).begin() as connection:
+        connection.execute(sa.text("DROP ROLE IF EXISTS fv_guest"))
+        connection.execute(sa.text("CREATE ROLE fv_guest LOGIN"))
+        connection.execute(sa.text("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
+    with pytest.raises(DatabaseUnavailable, match="permission denied"):
+        migrations.upgrade(url.set(username="fv_guest"))
+
+
+def test_a_read_only_file_is_one_clear_sentence(tmp_path):
+    """Tests may run as root, whom no file refuses: the database itself refuses."""
+    url = f"sqlite:///{tmp_path / 'x.sqlite3'}"
+    engine = make_engine(url)
+    sa.event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA query_only = ON"))
+    with pytest.raises(DatabaseUnavailable, match="readonly"):
+        migrations.upgrade(engine)
