@@ -3,14 +3,16 @@
 import io
 import os
 import signal
-import sqlite3
 import subprocess
 import time
 import urllib.error
 import urllib.request
 
 import pytest
+from sqlalchemy import text
 
+from cache.database import make_engine
+from fediverdict.config import load_config
 from fediverdict.demo.instance import environment
 from fediverdict.demo.pictures import DemoPicture, copies, rewrap
 from scanner.testpatterns import draw_pattern, draw_shape
@@ -61,8 +63,11 @@ def held(instance):
 
 def query(instance, sql):
     """Look behind the scenes: the first value of a query on the instance's database."""
-    with sqlite3.connect(instance.folder / "state" / "fediverdict.sqlite3") as database:
-        return database.execute(sql).fetchone()[0]
+    engine = make_engine(load_config(instance.config, {}).database.url)
+    with engine.connect() as database:
+        found = database.execute(text(sql)).scalar()
+    engine.dispose()
+    return found
 
 
 def rows(instance, condition):
@@ -83,11 +88,18 @@ def accepted(beta):
     return [feed["state"] for feed in peer["feeds"]] == ["accepted", "accepted"]
 
 
+def database(request):
+    """Return the config of a database: the default, or a new one on PostgreSQL."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return ""
+    return f'[database]\nurl = "{request.getfixturevalue("new_postgres_url")()}"\n'
+
+
 @pytest.fixture
-def pair(instances):
+def pair(instances, request):
     """Alpha, which shares what it scans, and beta, which follows it and trusts it."""
-    alpha = instances("alpha", SHARED)
-    beta = instances("beta", LAZY + QUORUM_OF_ONE)
+    alpha = instances("alpha", SHARED + database(request))
+    beta = instances("beta", LAZY + QUORUM_OF_ONE + database(request))
     alpha.start()
     beta.start()
     introduce(alpha, beta)
@@ -131,6 +143,7 @@ def test_a_follower_that_was_down_catches_up_by_itself(pair):
     assert beta.scan(patterns(0, 1)[0].data)["decision"] == "flagged"
 
 
+@pytest.mark.parametrize("pair", ["sqlite", "postgresql"], indirect=True)
 def test_kill_minus_9_in_the_middle_loses_nothing_and_doubles_nothing(pair):
     alpha, beta = pair
     pictures = shapes(0, 24) + patterns(0, 16)
@@ -152,7 +165,7 @@ def test_kill_minus_9_in_the_middle_loses_nothing_and_doubles_nothing(pair):
             instance.start()
     alpha.run("scan", "pictures")
     until(lambda: held(beta) == len(pictures), "every verdict reaches beta")
-    assert rows(alpha, "1") == len(pictures)
+    assert (rows(alpha, "op = 0"), rows(alpha, "op = 1")) == (len(pictures), 0)
     assert query(alpha, "SELECT count(*) FROM feed_epochs") == 2
     for picture in pictures:
         wanted = "flagged" if picture.is_pattern else "clean"
