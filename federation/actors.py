@@ -2,14 +2,16 @@
 
 Its law: an actor comes only from the URL that is its id, over TLS. Nobody makes us fetch at
 will: one try per actor in `key_refetch_seconds`, whether it succeeded or not, and for actors
-we have never met `key_fetches_per_minute` over all of them. Key ids are never fetched: the
-actor that a message names must list the key. Rows that nobody follows are bounded.
+that nobody follows `key_fetches_per_minute` over all of them. Key ids are never fetched: the
+actor that a message names must list the key. An actor is believed for a day, so that a key
+which its peer took back does not count for ever. Rows that nobody follows are bounded.
 """
 
 import asyncio
 import json
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from sqlalchemy import Connection, delete, func, select
@@ -18,13 +20,14 @@ from cache.database import Store
 from cache.feed_tables import followers, follows, remote_actors
 from cache.rows import insert_into
 from federation.client import Client
-from federation.errors import FetchFailed, TooManyRequests
+from federation.errors import FederationError, FetchFailed, TooManyRequests
 from federation.media import Kind
 from federation.origin import Url
 from federation.remote_actor import RemoteActor, parse_actor
 from federation.settings import FederationSettings
 from federation.strictjson import JsonObject, parse
 
+_BELIEVED_SECONDS = 86_400  # after that an actor is fetched again, if it can be
 _REMEMBERED_TRIES = 10_000  # actors whose last try is kept in memory
 
 
@@ -45,18 +48,31 @@ class Actors:
         self._clock = clock
         self._instance_id = instance_id
         self._tried: OrderedDict[str, int] = OrderedDict()
-        self._strangers: deque[int] = deque()  # times of fetches for actors never met
+        self._strangers: deque[int] = deque()  # times of fetches for actors nobody follows
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def known(self, actor_id: str) -> RemoteActor | None:
         """Return the actor as remembered, or None; fetches nothing."""
-        document = await self._store.read(_document, actor_id)
-        return None if document is None else self._parse(document, actor_id)
+        remembered = await self._store.read(_remembered, actor_id)
+        return None if remembered is None else self._parse(remembered.document, actor_id)
 
     async def get(self, actor_id: Url) -> RemoteActor:
         """Return the actor as remembered, else fetched within the limits, once for all askers."""
         async with self._locks.setdefault(actor_id, asyncio.Lock()):
-            return await self.known(actor_id) or await self.refetch(actor_id)
+            remembered = await self._store.read(_remembered, actor_id)
+            if remembered is None:
+                return await self.refetch(actor_id)
+            known = self._parse(remembered.document, actor_id)
+            if remembered.fetched > self._clock() - _BELIEVED_SECONDS:
+                return known
+            return await self._renewed(known)
+
+    async def _renewed(self, known: RemoteActor) -> RemoteActor:
+        """Return the actor fetched anew, or as it was known while its peer cannot be asked."""
+        try:
+            return await self.refetch(known.id)
+        except FederationError:
+            return known
 
     async def refetch(self, actor_id: Url) -> RemoteActor:
         """Fetch the actor anew within the limits; raises `TooManyRequests` past them."""
@@ -65,7 +81,7 @@ class Actors:
         if last is not None and now - last < self._settings.key_refetch_seconds:
             message = f"{actor_id} was fetched {now - last} s ago, it is not asked again yet"
             raise TooManyRequests(message)
-        if await self._store.read(_document, actor_id) is None:
+        if not await self._store.read(_is_bound, actor_id):
             self._count_stranger(now)
         return await self.fetch(actor_id)
 
@@ -103,9 +119,23 @@ class Actors:
         self._strangers.append(now)
 
 
-def _document(conn: Connection, actor_id: str) -> JsonObject | None:
-    text = conn.scalar(select(remote_actors.c.document).where(remote_actors.c.actor_id == actor_id))
-    return None if text is None else dict(json.loads(text))
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    document: JsonObject
+    fetched: int
+
+
+def _remembered(conn: Connection, actor_id: str) -> _Remembered | None:
+    c = remote_actors.c
+    row = conn.execute(select(c.document, c.fetched).where(c.actor_id == actor_id)).first()
+    return None if row is None else _Remembered(json.loads(row.document), row.fetched)
+
+
+def _is_bound(conn: Connection, actor_id: str) -> bool:
+    """Tell whether an actor follows us, is followed by us, or was asked or asks to."""
+    tables = (followers, follows)
+    bound = (select(table.c.id).where(table.c.actor_id == actor_id) for table in tables)
+    return any(conn.execute(query).first() is not None for query in bound)
 
 
 def _remember(

@@ -33,9 +33,10 @@ def apply_page(
     here through the page that the new one names; `is_oldest` says that no older one is known.
     """
     follow = conn.execute(select(follows).where(follows.c.id == follow_id)).first()
-    if follow is None or follow.state != ACCEPTED:  # ended meanwhile
-        return Step.KNOWN
-    page, at = verified.page, cursor(conn, follow)
+    page = verified.page
+    if follow is None or (follow.actor_id, follow.state) != (page.head.feed_id, ACCEPTED):
+        return Step.KNOWN  # ended meanwhile; SQLite gives the row id of the last one again
+    at = cursor(conn, follow)
     what = step(at, page)
     end = page.head.previous_epoch
     if at is None and end is not None and not is_oldest:

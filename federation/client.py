@@ -1,11 +1,11 @@
 """The one outbound client for URLs that strangers chose.
 
 Its law: it connects to public addresses only, judged on the very address the socket will go
-to (names and literals alike, so a name that changes its address gains nothing); it never
-uses a proxy or the environment; it reads at most `max_bytes` *after* decompression, within
-`fetch_seconds` in all; it follows at most `redirects` redirects, each within the same
-origin; it takes only the content types of `media.py`. What a document says, and whether it
-is believed, is left to the callers.
+to (names and literals alike, so a name that changes its address gains nothing), and never to a
+domain that the admin blocked; it never uses a proxy or the environment; it reads at most
+`max_bytes` *after* decompression, within `fetch_seconds` in all; it follows at most
+`redirects` redirects, each within the same origin; it takes only the content types of
+`media.py`. What a document says, and whether it is believed, is left to the callers.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from yarl import URL
 
 from federation import media
 from federation.address import is_public
+from federation.blocking import refuse_blocked
 from federation.errors import BlockedAddress, FetchFailed, TooLarge, WrongContentType
 from federation.origin import Url, origin_of, parse_url
 from federation.settings import FederationSettings
@@ -114,6 +115,7 @@ class Client:
         self, method: str, url: Url, headers: Mapping[str, str], body: bytes | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         self._check_scheme(url)
+        refuse_blocked(url, self._settings.blocked_domains)
         async with self._open().request(
             method, URL(url, encoded=True), headers=headers, data=body, allow_redirects=False
         ) as answer:

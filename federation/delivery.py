@@ -2,12 +2,17 @@
 
 A row's life:  waiting -> (2xx) deleted
                waiting -> (no connection, 401, 408, 429, 5xx) waiting, later
-               waiting -> (other 4xx, or too many tries) dropped, kept with its error
+               waiting -> (other 4xx, blocked, or too many tries) dropped, kept with its error
+
+A dropped row loses its body, and goes after the time that ids are kept. At most `MAX_WAITING`
+rows wait for one inbox; what comes on top is not written down.
 
 Rows of one origin go out one after another; the first failure stops that origin until the
-row's next try, so a host that is down is asked once per wait and not once per row. A row is
-deleted only after the peer took it: a crash sends twice, and the receiver knows the id.
-410 also removes the follower. A dropped page is not lost: the follower pulls it.
+row's next try, so a host that is down is asked once per wait and not once per row; a host that
+is slow has its turn cut short. Each row is read just before it is sent, so that what a rejection
+or another process took away is not sent. A row is deleted only after the peer took it: a crash
+sends twice, and the receiver knows the id. 410 also removes the follower. A dropped page is not
+lost: the follower pulls it.
 """
 
 import asyncio
@@ -17,16 +22,17 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 
 from cache.database import Store
 from cache.feed_tables import deliveries, followers
 from federation.client import Client, Posted
-from federation.errors import FederationError
+from federation.errors import BlockedDomain, FederationError
 from federation.origin import Url, origin_of
 from federation.settings import FederationSettings
 
 _log = logging.getLogger(__name__)
+MAX_WAITING = 100  # rows for one inbox; a follower pulls the pages it was not sent
 _ROWS_A_TURN = 50  # of one origin before others get their turn
 _ORIGINS_A_TURN = 50
 
@@ -36,17 +42,21 @@ class Delivery:
     """One activity on its way to one inbox."""
 
     id: int
+    activity_id: str
     inbox: Url
     body: str
     tries: int
 
 
 def enqueue(conn: Connection, inbox: Url, activity: dict[str, object], now: int) -> None:
-    """Write an activity down for delivery, in the caller's transaction; once per id and inbox."""
-    known = select(deliveries.c.id).where(
-        deliveries.c.inbox == inbox, deliveries.c.activity_id == activity["id"]
-    )
-    if conn.execute(known).first() is None:
+    """Write an activity down for delivery, in the caller's transaction; once per id and inbox.
+
+    Where `MAX_WAITING` rows wait for the inbox already, nothing is written down.
+    """
+    to_inbox = deliveries.c.inbox == inbox
+    known = select(deliveries.c.id).where(to_inbox, deliveries.c.activity_id == activity["id"])
+    waiting = select(func.count()).where(to_inbox, deliveries.c.state == "waiting")
+    if conn.execute(known).first() is None and (conn.scalar(waiting) or 0) < MAX_WAITING:
         conn.execute(
             deliveries.insert().values(
                 inbox=inbox,
@@ -85,21 +95,33 @@ class Deliverer:
         return sum(await asyncio.gather(*(self._send_to(origin) for origin in origins)))
 
     async def _send_to(self, origin: str) -> int:
-        rows = await self._store.read(_waiting, origin)
-        for sent, row in enumerate(rows, start=1):
-            if not await self._send(row):
+        clock = asyncio.get_running_loop().time
+        ends = clock() + self._settings.fetch_seconds
+        for sent in range(_ROWS_A_TURN):
+            row = await self._store.read(_next_of, origin, self._clock())
+            if row is None:
                 return sent
-        return len(rows)
+            if not await self._send(row) or clock() >= ends:
+                return sent + 1
+        return _ROWS_A_TURN
+
+    async def tidy(self) -> None:
+        """Forget what was dropped long ago."""
+        before = self._clock() - self._settings.inbox_keep_seconds
+        await self._store.write(_forget, before)
 
     async def _send(self, row: Delivery) -> bool:
         """Send one row and write down what came of it; False stops its origin for now."""
         actor = str(json.loads(row.body)["actor"])
         try:
             answer = await self._client.post(row.inbox, row.body.encode(), actor)
+        except BlockedDomain as error:
+            await self._store.write(_dropped, row, str(error), False)
+            return True
         except FederationError as error:
             return await self._again(row, str(error), None)
         if 200 <= answer.status < 300:
-            await self._store.write(_delivered, row.id)
+            await self._store.write(_delivered, row)
             return True
         return await self._refused(row, answer)
 
@@ -143,25 +165,33 @@ def _due_origins(conn: Connection, now: int) -> list[str]:
     return list(conn.execute(due).scalars())
 
 
-def _waiting(conn: Connection, origin: str) -> list[Delivery]:
-    """Return the oldest waiting rows of one origin, in the order they were written."""
-    rows = (
-        select(deliveries.c.id, deliveries.c.inbox, deliveries.c.body, deliveries.c.tries)
+def _next_of(conn: Connection, origin: str, now: int) -> Delivery | None:
+    """Return the oldest waiting row of one origin, if it is due."""
+    oldest = (
+        select(deliveries)
         .where(deliveries.c.origin == origin, deliveries.c.state == "waiting")
         .order_by(deliveries.c.id)
-        .limit(_ROWS_A_TURN)
+        .limit(1)
     )
-    return [Delivery(*row) for row in conn.execute(rows)]
+    row = conn.execute(oldest).first()
+    if row is None or row.next_try > now:
+        return None
+    return Delivery(row.id, row.activity_id, row.inbox, row.body, row.tries)
 
 
-def _delivered(conn: Connection, row_id: int) -> None:
-    conn.execute(delete(deliveries).where(deliveries.c.id == row_id))
+def _same(row: Delivery) -> ColumnElement[bool]:
+    """Name the row that was read: SQLite gives the id of a deleted last row to the next one."""
+    return (deliveries.c.id == row.id) & (deliveries.c.activity_id == row.activity_id)
+
+
+def _delivered(conn: Connection, row: Delivery) -> None:
+    conn.execute(delete(deliveries).where(_same(row)))
 
 
 def _postponed(conn: Connection, row: Delivery, next_try: int, error: str) -> None:
     conn.execute(
         update(deliveries)
-        .where(deliveries.c.id == row.id)
+        .where(_same(row))
         .values(tries=row.tries + 1, next_try=next_try, error=error)
     )
 
@@ -170,8 +200,14 @@ def _dropped(conn: Connection, row: Delivery, error: str, gone: bool) -> None:
     """Keep the row as dropped; where the inbox is gone for good, forget its followers."""
     conn.execute(
         update(deliveries)
-        .where(deliveries.c.id == row.id)
-        .values(state="dropped", tries=row.tries + 1, error=error)
+        .where(_same(row))
+        .values(state="dropped", tries=row.tries + 1, error=error, body="")
     )
-    if gone:
-        conn.execute(delete(followers).where(followers.c.inbox == row.inbox))
+    if gone:  # a rejection stays, or it could be shed by an inbox that says 410
+        mine = (followers.c.inbox == row.inbox) & (followers.c.state != "rejected")
+        conn.execute(delete(followers).where(mine))
+
+
+def _forget(conn: Connection, before: int) -> None:
+    dropped = deliveries.c.state == "dropped"
+    conn.execute(delete(deliveries).where(dropped, deliveries.c.created < before))

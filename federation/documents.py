@@ -10,7 +10,9 @@ from cache.database import Store
 from cache.feed_tables import followers
 from cache.verdict import Feed
 from federation import addresses, feed_log, outbox
+from federation.blocking import refuse_blocked
 from federation.cavage import Request
+from federation.epoch import is_epoch
 from federation.errors import FederationError, NotFound
 from federation.feeds import Feeds
 from federation.followers import APPROVED, count_approved
@@ -25,11 +27,19 @@ _MAX_PAGE_DIGITS = 9
 class Documents:
     """The documents of this instance; everything raises `NotFound` for what is not there."""
 
-    def __init__(self, store: Store, instance: Instance, feeds: Feeds, verifier: Verifier) -> None:
+    def __init__(
+        self,
+        store: Store,
+        instance: Instance,
+        feeds: Feeds,
+        verifier: Verifier,
+        blocked_domains: tuple[str, ...],
+    ) -> None:
         self._store = store
         self._instance = instance
         self._feeds = feeds
         self._verifier = verifier
+        self._blocked_domains = blocked_domains
 
     def actor(self, name: str) -> JsonObject:
         """Return an actor document, public."""
@@ -57,7 +67,7 @@ class Documents:
         feed = addresses.FEEDS.get(name)
         if feed is None or not await self._may_read(request, feed):
             raise NotFound("no approved follower of this feed asks")
-        if not page.isascii() or not page.isdigit() or len(page) > _MAX_PAGE_DIGITS:
+        if not is_epoch(epoch) or not _is_page_number(page):
             raise NotFound("there is no such page")
         text = await self._store.read(feed_log.page_text, feed, epoch, int(page))
         if text is None:
@@ -69,6 +79,7 @@ class Documents:
         """Tell whether any of the approved followers of the key's origin signed the request."""
         try:
             key_id = key_id_of(request, self._instance.clock())
+            refuse_blocked(key_id, self._blocked_domains)
             for actor_id in await self._store.read(_approved, feed, origin_of(key_id)):
                 if await self._signed(request, actor_id):
                     return True
@@ -89,6 +100,10 @@ class Documents:
             if name in addresses.FEEDS
             else (self._instance.id)
         )
+
+
+def _is_page_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _MAX_PAGE_DIGITS
 
 
 def _known(name: str) -> None:

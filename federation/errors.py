@@ -21,6 +21,13 @@ class BadRequest(FederationError):
     public = "The request is malformed."
 
 
+class TooSlow(BadRequest):
+    """A body takes longer than we wait for it."""
+
+    status = 408
+    public = "The request took too long."
+
+
 class TooLarge(BadRequest):
     """A body, document or header passes its size limit."""
 
@@ -58,6 +65,13 @@ class BadSignature(FederationError):
 
     status = 401
     public = "The HTTP signature is missing or not valid."
+
+
+class UnknownSender(BadSignature):
+    """Nobody here has to do with the sender; a stranger sees what a bad signature gets.
+
+    Were the two told apart, anybody could ask whom we follow and who follows us.
+    """
 
 
 class BadProof(FederationError):

@@ -1,5 +1,7 @@
 """Who follows our feeds: pending -> approved | rejected; their Undo deletes the row.
 
+A rejection outlives an Undo: else a follower would shed it by undoing and asking again.
+
 Decides who waits, who is approved by a setting and how many a host may have; the rest is an
 admin's word. Approval is per actor and feed. Everything here writes rows and deliveries in the
 caller's transaction and sends nothing itself, so the CLI may call it while `serve` runs.
@@ -46,8 +48,8 @@ def note_follow(
 ) -> None:
     """Write down that `actor` asks to follow one of our feeds, and answer what is settled.
 
-    Asking again keeps the state and answers again. Raises `NotFound` for what is no feed of
-    ours and `TooManyRequests` past the followers that a host may have.
+    Asking again keeps the state, takes over a new inbox and answers again. Raises `NotFound` for
+    what is no feed of ours and `TooManyRequests` past the followers that a host may have.
     """
     feed = own_feed(instance, follow.object)
     known = _row(conn, feed, actor.id)
@@ -70,7 +72,11 @@ def note_follow(
     else:
         state = known.state
         same = followers.c.id == known.id
-        conn.execute(update(followers).where(same).values(follow_id=follow.id))
+        conn.execute(
+            update(followers)
+            .where(same)
+            .values(follow_id=follow.id, inbox=actor.inbox, shared_inbox=actor.shared_inbox)
+        )
     if state != PENDING:
         _answer(conn, instance, actor.inbox, follow, accepted=state == APPROVED)
 
@@ -78,7 +84,8 @@ def note_follow(
 def forget_follower(conn: Connection, instance: Instance, undo: UndoFollow) -> None:
     """Take back a Follow, as its actor asked; pages that wait for its inbox are not sent."""
     mine = followers.c.actor_id == undo.actor
-    rows = conn.execute(select(followers).where(mine, followers.c.follow_id == undo.follow_id))
+    taken_back = mine & (followers.c.follow_id == undo.follow_id)
+    rows = conn.execute(select(followers).where(taken_back, followers.c.state != REJECTED))
     for row in rows.all():
         conn.execute(delete(followers).where(followers.c.id == row.id))
         _stop_pages(conn, instance, row)
@@ -86,12 +93,14 @@ def forget_follower(conn: Connection, instance: Instance, undo: UndoFollow) -> N
 
 def approve(conn: Connection, instance: Instance, actor_id: str, feed: Feed) -> None:
     """Let a follower read a feed, and tell it; raises `NotFound`."""
-    _settle(conn, instance, actor_id, feed, APPROVED)
+    _settle(conn, instance, _asking(conn, actor_id, feed), APPROVED)
 
 
 def reject(conn: Connection, instance: Instance, actor_id: str, feed: Feed) -> None:
     """Refuse a follower, also one that was approved before, and tell it; raises `NotFound`."""
-    _stop_pages(conn, instance, _settle(conn, instance, actor_id, feed, REJECTED))
+    row = _asking(conn, actor_id, feed)
+    _stop_pages(conn, instance, row)
+    _settle(conn, instance, row, REJECTED)
 
 
 def list_followers(conn: Connection, name: str | None = None) -> list[Follower]:
@@ -149,17 +158,18 @@ def _row(conn: Connection, feed: Feed, actor_id: str) -> Row[Any] | None:
     return conn.execute(select(followers).where(mine)).first()
 
 
-def _settle(
-    conn: Connection, instance: Instance, actor_id: str, feed: Feed, state: str
-) -> Row[Any]:
+def _asking(conn: Connection, actor_id: str, feed: Feed) -> Row[Any]:
     row = _row(conn, feed, actor_id)
     if row is None:
         message = f"{actor_id} does not follow the {FEED_NAMES[feed]} feed; see `followers list`"
         raise NotFound(message)
-    conn.execute(update(followers).where(followers.c.id == row.id).values(state=state))
-    follow = Follow(Url(row.follow_id), Url(row.actor_id), instance.feed_id(feed))
-    _answer(conn, instance, Url(row.inbox), follow, accepted=state == APPROVED)
     return row
+
+
+def _settle(conn: Connection, instance: Instance, row: Row[Any], state: str) -> None:
+    conn.execute(update(followers).where(followers.c.id == row.id).values(state=state))
+    follow = Follow(Url(row.follow_id), Url(row.actor_id), instance.feed_id(Feed(row.feed)))
+    _answer(conn, instance, Url(row.inbox), follow, accepted=state == APPROVED)
 
 
 def _answer(

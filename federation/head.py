@@ -38,10 +38,10 @@ class HeadFile:
 
     def note(self, feed: str, head: FeedHead) -> None:
         """Write the head of `feed` durably: file synced, renamed, folder synced."""
-        heads = self._heads | {feed: head}
+        heads = self._load() | {feed: head}  # another process may have noted the other feed
         text = json.dumps({name: asdict(one) for name, one in sorted(heads.items())}, indent=1)
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_suffix(".tmp")
+        draft = self._path.with_suffix(f".{os.getpid()}.tmp")
         with draft.open("w", encoding="utf-8") as file:
             file.write(text + "\n")
             file.flush()

@@ -2,7 +2,7 @@
 
 Decides what is taken down, and acts on nothing; acting comes later, from `queue.py`. The order:
 size and content type (`routes.py` reads no more than the limit) -> strict parse -> blocked
-domain -> origin known (only a Follow from an unknown origin may cause a key fetch) -> signature
+domain -> sender known (only a Follow from an unknown one may cause a key fetch) -> signature
 -> signer is the actor -> same origin -> follow accepted -> proof of an inline page verified ->
 de-duplicate on (actor's origin, id) -> row stored. Of what is refused only a count stays.
 """
@@ -10,12 +10,11 @@ de-duplicate on (actor's origin, id) -> row stored. Of what is refused only a co
 import logging
 from collections import Counter
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, func, select
 
 from cache.database import Store
-from cache.feed_tables import followers, follows, inbox
+from cache.feed_tables import inbox
 from cache.rows import insert_into
 from federation import follow
 from federation.activity import (
@@ -28,11 +27,12 @@ from federation.activity import (
     UndoFollow,
     parse_activity,
 )
+from federation.blocking import refuse_blocked
 from federation.cavage import Request
-from federation.errors import BlockedDomain, FederationError, NotAsked, TooManyRequests
+from federation.errors import FederationError, NotAsked, TooManyRequests, UnknownSender
 from federation.followers import check_limits, is_follower, own_feed
 from federation.instance import Instance
-from federation.origin import Origin, origin_of
+from federation.origin import origin_of
 from federation.remote_actor import RemoteActor
 from federation.settings import FederationSettings
 from federation.strictjson import parse
@@ -40,6 +40,8 @@ from federation.verifying import Verifier
 
 _log = logging.getLogger(__name__)
 RECEIVED = "received"
+FOLLOWS_KEPT = 100
+"""Follow and Undo of one origin in `inbox_keep_seconds`, which is how long their rows are kept."""
 
 
 class Inbox:
@@ -87,30 +89,12 @@ class Inbox:
         """Let a stranger in with a Follow alone; what we would ignore anyway costs nothing."""
         if isinstance(activity, Ignored):
             return False
-        if isinstance(activity, Follow) or await self._store.read(
-            is_known, origin_of(activity.actor)
-        ):
-            return True
-        message = f"{activity.actor} is of an origin that nobody here follows or is followed by"
-        raise NotAsked(message)
-
-
-def refuse_blocked(origin: Origin, blocked: tuple[str, ...]) -> None:
-    """Raise `BlockedDomain` for a host that the admin blocked, or one below it."""
-    host = urlsplit(origin).hostname or ""
-    for domain in blocked:
-        if host == domain or host.endswith(f".{domain}"):
-            message = f"{domain} is blocked"
-            raise BlockedDomain(message)
-
-
-def is_known(conn: Connection, origin: Origin) -> bool:
-    """Tell whether we follow, asked to follow, or are followed by anybody of `origin`."""
-    theirs = select(followers.c.id).where(followers.c.origin == origin)
-    ours = select(follows.c.id).where(
-        or_(*(follows.c.actor_id.startswith(f"{origin}{mark}", autoescape=True) for mark in "/?"))
-    )
-    return conn.execute(theirs).first() is not None or conn.execute(ours).first() is not None
+        if isinstance(activity, Follow):
+            own_feed(self._instance, activity.object)
+        elif not await self._verifier.knows(activity.actor):
+            message = f"{activity.actor} is nobody that we have to do with"
+            raise UnknownSender(message)
+        return True
 
 
 def is_expected(
@@ -154,6 +138,7 @@ def take_down(
     if (conn.scalar(waiting) or 0) >= settings.inbox_rows:
         message = f"{settings.inbox_rows} activities wait to be acted on already"
         raise TooManyRequests(message)
+    _check_follows(conn, activity, actor.origin)
     row = insert_into(conn, inbox).values(
         origin=actor.origin,
         activity_id=activity.id,
@@ -164,3 +149,14 @@ def take_down(
         state=RECEIVED,
     )
     conn.execute(row.on_conflict_do_nothing(index_elements=["origin", "activity_id"]))
+
+
+def _check_follows(conn: Connection, activity: Activity, origin: str) -> None:
+    """Raise `TooManyRequests` where an origin follows and takes it back without end."""
+    if not isinstance(activity, Follow | UndoFollow):
+        return
+    kinds = (Follow.__name__, UndoFollow.__name__)
+    kept = select(func.count()).where(inbox.c.origin == origin, inbox.c.kind.in_(kinds))
+    if (conn.scalar(kept) or 0) >= FOLLOWS_KEPT:
+        message = f"{origin} sent {FOLLOWS_KEPT} Follow and Undo lately"
+        raise TooManyRequests(message)

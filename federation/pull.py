@@ -37,6 +37,7 @@ from federation.verifying import Verifier
 _log = logging.getLogger(__name__)
 _FEEDS_AT_ONCE = 4
 _MAX_EPOCHS = 16  # walked back from the newest one
+_TURN_SECONDS = 30  # after which a feed that has still more waits for the others
 _LEASE_SECONDS = 60  # after which a pull that a crash cut off is due again
 
 
@@ -74,7 +75,8 @@ class Puller:
         values: dict[str, object] = {"pulled": self._instance.clock(), "error": None, "tries": 0}
         wait = self._settings.pull_seconds
         try:
-            await self._catch_up(row)
+            if not await self._catch_up(row):
+                wait = 0
         except (FederationError, CacheError) as error:
             _log.warning("%s: %s", row.actor_id, error, extra={"action": "pull_failed"})
             values = {"error": str(error), "tries": row.tries + 1}
@@ -82,11 +84,13 @@ class Puller:
         next_try = self._instance.clock() + wait
         await self._store.write(_note, row.id, values, lease, next_try)
 
-    async def _catch_up(self, row: Row[Any]) -> None:
+    async def _catch_up(self, row: Row[Any]) -> bool:
+        """Take the pages that are missing, and tell whether that was all within the turn."""
+        ends = asyncio.get_running_loop().time() + _TURN_SECONDS
         actor = await self._actors.get(Url(row.actor_id))
         head = await self._outbox(actor)
         if head is None:
-            return
+            return True
         at = await self._store.read(cursor, row)
         segments = await self._segments(actor, head, at)
         if at is not None and segments[0].epoch != at.epoch:
@@ -97,7 +101,10 @@ class Puller:
             for page in range(first, segment.page + 1):
                 is_oldest = place == 0 and page == 1
                 await self._take(row.id, actor, segment.epoch, page, is_oldest=is_oldest)
+                if asyncio.get_running_loop().time() >= ends:
+                    return False
         await self._store.read(_check_end, row.id, head)
+        return True
 
     async def _outbox(self, actor: RemoteActor) -> OutboxHead | None:
         if actor.outbox is None:

@@ -151,6 +151,10 @@ def _due(conn: Connection, now: int) -> list[Received]:
 
 
 def _do(conn: Connection, row_id: int, effect: Effect) -> None:
+    """Act on a row, unless another process did so since it was read."""
+    state = conn.scalar(select(inbox.c.state).where(inbox.c.id == row_id))
+    if state != RECEIVED:
+        return
     effect(conn)
     _end(conn, row_id, "done", None)
 

@@ -4,16 +4,26 @@ Decides bodies, headers and how errors look: RFC 9457 problems with the safe tex
 404 of pages is the same to the byte, with `Cache-Control: private, no-store`.
 """
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_writer import HttpVersion11
 
 from federation import media, nodeinfo, webfinger
 from federation.addresses import INSTANCE_NAME
 from federation.cavage import Request
 from federation.documents import Documents
-from federation.errors import FederationError, NotFound, TooLarge, WrongContentType
+from federation.errors import (
+    BadRequest,
+    FederationError,
+    NotFound,
+    TooLarge,
+    TooSlow,
+    WrongContentType,
+)
 from federation.inbox import Inbox
 from federation.instance import Instance
 from federation.strictjson import JsonObject
@@ -32,12 +42,14 @@ class Routes:
         inbox: Inbox,
         version: str,
         activity_bytes: int,
+        body_seconds: float,
     ) -> None:
         self._instance = instance
         self._documents = documents
         self._inbox = inbox
         self._version = version
         self._activity_bytes = activity_bytes
+        self._body_seconds = body_seconds
 
     def table(self) -> list[web.RouteDef]:
         """Return every route of federation."""
@@ -55,8 +67,11 @@ class Routes:
         }
         posts = ("/inbox", f"/{INSTANCE_NAME}/inbox", "/feeds/{name}/inbox")
         return [
-            *(web.get(path, _answered(handler)) for path, handler in gets.items()),
-            *(web.post(path, _answered(self.inbox)) for path in posts),
+            *(
+                web.get(path, _answered(handler), expect_handler=_expect)
+                for path, handler in gets.items()
+            ),
+            *(web.post(path, _answered(self.inbox), expect_handler=_expect) for path in posts),
         ]
 
     async def webfinger(self, request: web.Request) -> web.Response:
@@ -98,11 +113,22 @@ class Routes:
         """Take down an activity: 202, or the reason why not."""
         if "name" in request.match_info:
             self._documents.actor(request.match_info["name"])
-        body = await self._read(request)
+        body = await self._body(request)
         if not media.fits(media.Kind.ACTIVITY, request.headers.get("Content-Type")):
             raise WrongContentType("an activity comes as application/activity+json")
         await self._inbox.receive(_signable(request, body))
         return web.Response(status=202)
+
+    async def _body(self, request: web.Request) -> bytes:
+        """Read the body within its time; one that breaks off or cannot be unpacked is malformed."""
+        try:
+            async with asyncio.timeout(self._body_seconds):
+                return await self._read(request)
+        except TimeoutError:
+            message = f"no full body within {self._body_seconds} s"
+            raise TooSlow(message) from None
+        except (web.RequestPayloadError, HttpProcessingError, ConnectionError) as error:
+            raise BadRequest("the body cannot be read") from error
 
     async def _read(self, request: web.Request) -> bytes:
         """Read the body, at most the limit, counted after decompression."""
@@ -125,6 +151,13 @@ def _answered(handler: Handler) -> Handler:
             return _problem(error)
 
     return answer
+
+
+async def _expect(request: web.Request) -> None:
+    """Take `100-continue` and pass over anything else (RFC 9110, section 10.1.1)."""
+    if request.version == HttpVersion11 and request.headers["Expect"].lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
 
 
 def _problem(error: FederationError) -> web.Response:

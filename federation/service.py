@@ -24,6 +24,7 @@ from federation.client import Client
 from federation.delivery import Deliverer
 from federation.discover import find_feed
 from federation.documents import Documents
+from federation.errors import BadHandle
 from federation.feeds import Feeds
 from federation.head import HeadFile
 from federation.inbox import Inbox
@@ -66,9 +67,16 @@ class Federation:
             store, self.client, settings, instance.clock, self.feeds.note_heads
         )
         self.puller = Puller(store, self.client, self.actors, verifier, instance, settings)
-        documents = Documents(store, instance, self.feeds, verifier)
+        documents = Documents(store, instance, self.feeds, verifier, settings.blocked_domains)
         version = metadata.version("fediverdict")
-        self._routes = Routes(instance, documents, self.inbox, version, settings.activity_bytes)
+        self._routes = Routes(
+            instance,
+            documents,
+            self.inbox,
+            version,
+            settings.activity_bytes,
+            settings.fetch_seconds,
+        )
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -93,7 +101,7 @@ class Federation:
         poll = self._settings.poll_seconds
         self._tasks = [
             *(asyncio.create_task(_forever(step, poll), name=name) for name, step in loops.items()),
-            asyncio.create_task(_forever(self.queue.tidy, _TIDY_SECONDS), name="tidy"),
+            asyncio.create_task(_forever(self._tidy, _TIDY_SECONDS), name="tidy"),
         ]
 
     async def stop(self) -> None:
@@ -106,9 +114,16 @@ class Federation:
         self._tasks = []
         await self.client.close()
 
+    async def _tidy(self) -> None:
+        await self.queue.tidy()
+        await self.deliverer.tidy()
+
     async def follow(self, name: str, defaults: PeerDefaults) -> str:
         """Ask to follow the feed `name` (`clean@host` or URL) and return the follow's state."""
         found = await find_feed(name, self.client, self.actors, self._settings)
+        if found.actor.origin == self._instance.base:  # our own verdicts would count twice
+            message = f"{name} is a feed of this instance itself"
+            raise BadHandle(message)
         return await self._store.write(follow.request_follow, self._instance, found, defaults)
 
     async def unfollow(self, name: str) -> None:

@@ -1,6 +1,28 @@
 """The limits and intervals of federation, each with its unit, as they stand in the config file."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from federation.errors import BadRequest
+from federation.origin import netloc_of, parse_origin
+
+
+def _host_and_port(text: str) -> str:
+    """Return `host[:port]` in the one spelling that origins have."""
+    try:
+        return netloc_of(parse_origin(f"https://{text}"))
+    except BadRequest as error:
+        message = f"{text!r} is no host; write e.g. social.example"
+        raise ValueError(message) from error
+
+
+def _host(text: str) -> str:
+    host = _host_and_port(text)
+    if ":" in host and not host.endswith("]"):
+        message = f"{text!r} names a port; a domain is blocked with all its ports"
+        raise ValueError(message)
+    return host.strip("[]")
 
 
 class FederationSettings(BaseModel):
@@ -15,8 +37,11 @@ class FederationSettings(BaseModel):
     fetch_seconds: float = Field(default=10.0, gt=0)  # a whole fetch, redirects included
     redirects: int = Field(default=3, ge=0)  # of one fetch, same origin only
     followers_per_host: int = Field(default=3, ge=1)
-    blocked_domains: tuple[str, ...] = ()  # hosts, and everything below them
-    approve_clean: tuple[str, ...] = ()  # hosts whose Follow of the clean feed is approved at once
+    blocked_domains: tuple[
+        Annotated[str, AfterValidator(_host)], ...
+    ] = ()  # hosts, and everything below them
+    # hosts whose Follow of the clean feed is approved at once
+    approve_clean: tuple[Annotated[str, AfterValidator(_host_and_port)], ...] = ()
     connections: int = Field(default=64, ge=1)  # outbound, in all
     connections_per_host: int = Field(default=4, ge=1)
     key_refetch_seconds: int = Field(default=600, ge=1)  # one refetch for an unknown key

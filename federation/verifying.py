@@ -10,7 +10,7 @@ import asyncio
 
 from federation.actors import Actors
 from federation.cavage import Request, read_signature, verify_request
-from federation.errors import BadProof, BadRequest, BadSignature, TooManyRequests
+from federation.errors import BadProof, BadRequest, BadSignature, FederationError
 from federation.instance import Instance
 from federation.origin import Url, origin_of, parse_url
 from federation.page import VerifiedPage, verify_page
@@ -24,6 +24,10 @@ class Verifier:
     def __init__(self, actors: Actors, instance: Instance) -> None:
         self._actors = actors
         self._instance = instance
+
+    async def knows(self, actor_id: Url) -> bool:
+        """Tell whether the actor is remembered, so that verifying it needs no fetch."""
+        return await self._actors.known(actor_id) is not None
 
     async def request_of(self, request: Request, actor_id: Url) -> RemoteActor:
         """Return the actor, if the request is signed by a key of it; else `BadSignature`."""
@@ -50,10 +54,10 @@ class Verifier:
         return await asyncio.to_thread(verify_page, document, actor, self._instance.clock())
 
     async def _again(self, actor: RemoteActor, error: BadSignature | BadProof) -> RemoteActor:
-        """Fetch the actor once more, unless that was done lately; then `error` stands."""
+        """Fetch the actor once more; `error` stands where that was done lately or fails."""
         try:
             return await self._actors.refetch(actor.id)
-        except TooManyRequests:
+        except FederationError:
             raise error from None
 
     def _check(self, request: Request, actor: RemoteActor, key_id: Url) -> None:

@@ -68,6 +68,20 @@ async def test_everyone_else_gets_the_very_404_of_a_page_that_does_not_exist(
     assert {name for name, answer in seen.items() if answer != missing} == set()
 
 
+@pytest.mark.parametrize("epoch", ["%00", "%FF", "%ED%A0%80", "x" * 5_000])
+async def test_an_epoch_that_is_none_is_404_for_an_approved_follower_too(ours, peer, epoch):
+    await approved(ours, peer)
+    assert (await peer.get(f"{ours.feed_id()}/{epoch}/pages/1"))[0] == 404
+
+
+async def test_a_follower_of_a_domain_blocked_later_is_shut_out(ours, peer, page):
+    await approved(ours, peer)
+    await ours.stop()
+    ours.change(blocked_domains=("127.0.0.1",))
+    await ours.start()
+    assert (await peer.get(page))[0] == 404
+
+
 async def test_an_approved_follower_of_the_flagged_feed_reads_no_clean_page(ours, peer, page):
     await approved(ours, peer, Feed.FLAGGED)
     assert (await peer.get(page))[0] == 404

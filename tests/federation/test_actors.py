@@ -7,7 +7,7 @@ from aiohttp import web
 
 from cache.feed_tables import remote_actors
 from federation.errors import FederationError, TooManyRequests
-from tests.fakes.peer import reply
+from tests.fakes.peer import reply, rsa_of
 
 
 async def test_many_who_ask_at_once_share_one_fetch(ours, peer):
@@ -39,6 +39,24 @@ async def test_an_actor_that_redirects_is_refused(ours, peer):
     peer.answers["/actor"] = away
     with pytest.raises(FederationError, match="not its id"):
         await ours.federation.actors.get(peer.id)
+
+
+async def test_a_key_that_a_peer_took_back_counts_for_a_day_at_most(ours, peer, clock):
+    first = await ours.federation.actors.get(peer.id)
+    peer.rsa = rsa_of("rotated")
+    clock.now += 86_399
+    again = await ours.federation.actors.get(peer.id)
+    assert again.rsa_keys == first.rsa_keys
+    clock.now += 1
+    renewed = await ours.federation.actors.get(peer.id)
+    assert renewed.rsa_keys != first.rsa_keys
+
+
+async def test_an_actor_that_cannot_be_asked_stays_as_it_was(ours, peer, clock):
+    first = await ours.federation.actors.get(peer.id)
+    await peer.server.close()
+    clock.now += 86_400
+    assert await ours.federation.actors.get(peer.id) == first
 
 
 async def test_only_so_many_actors_are_kept_and_followers_always(ours, peer):

@@ -1,5 +1,7 @@
 """Delivery: order, retries, what is given up and what never is."""
 
+import asyncio
+
 import pytest
 from aiohttp import web
 from hypothesis import given
@@ -7,9 +9,10 @@ from hypothesis import strategies as st
 
 from cache.feed_tables import deliveries, followers
 from cache.verdict import Feed
-from federation import delivery
+from federation import activity, delivery
 from federation.delivery import backoff_seconds, enqueue
 from federation.settings import FederationSettings
+from tests.fakes.peer import reply
 
 
 @pytest.fixture
@@ -123,6 +126,98 @@ async def test_a_rejected_follower_does_not_get_what_waited(ours, follower, cloc
     clock.now += 100
     await ours.settle()
     assert [one["type"] for one in follower.received] == ["Reject"]
+
+
+async def test_a_follower_rejected_in_the_middle_of_a_turn_gets_no_more(ours, follower):
+    async def reject(request):
+        await request.read()
+        await ours.federation.reject(follower.id, Feed.CLEAN)
+        follower.answers.clear()
+        return web.Response(status=202)
+
+    follower.answers["/actor/inbox"] = reject
+    await seal(ours, "a", "b", "c")
+    await ours.settle()
+    assert [one["type"] for one in follower.received] == ["Reject"]
+
+
+@pytest.mark.parametrize("how", ["undo", 410])
+async def test_a_rejection_is_not_shed_by_an_undo_nor_by_a_410(ours, peer, how):
+    await ours.stop()
+    ours.change(approve_clean=(f"127.0.0.1:{peer.port}",))
+    await ours.start()
+    follow, _ = await peer.follow(ours)
+    await ours.settle()
+    await ours.federation.reject(peer.id, Feed.CLEAN)
+    if how == "undo":
+        asked = activity.Follow(follow["id"], peer.id, follow["object"])
+        await peer.send(ours, activity.build_undo(f"{peer.id}/undo/1", asked))
+    else:
+        peer.answers["/actor/inbox"] = answering(410)
+    await ours.settle()
+    await peer.follow(ours)
+    await ours.settle()
+    assert [one.state for one in ours.followers()] == ["rejected"]
+
+
+async def test_asking_again_takes_over_the_new_inbox(ours, follower):
+    document = follower.document("actor") | {"inbox": f"{follower.base}/moved"}
+
+    async def moved(_request):
+        return reply(document)
+
+    follower.answers["/actor"] = moved
+    ours.clock.now += 86_401
+    await follower.follow(ours)
+    await ours.settle()
+    assert [row.inbox for row in ours.rows(followers)] == [f"{follower.base}/moved"]
+
+
+async def test_so_many_rows_wait_for_an_inbox_and_no_more(ours, follower, clock, monkeypatch):
+    monkeypatch.setattr(delivery, "MAX_WAITING", 3)
+    await seal(ours, *"abcd")
+    assert len(ours.rows(deliveries)) == 3
+    await ours.federation.reject(follower.id, Feed.CLEAN)  # its answer is not lost by that
+    await ours.settle()
+    assert [one["type"] for one in follower.received] == ["Reject"]
+
+
+async def test_a_blocked_domain_is_not_delivered_to_and_holds_nothing_up(ours, follower):
+    await ours.stop()
+    ours.change(blocked_domains=("127.0.0.1",))
+    await ours.start()
+    await seal(ours, "a", "b")
+    await ours.settle()
+    assert follower.requests == []
+    assert [row.state for row in ours.rows(deliveries)] == ["dropped", "dropped"]
+
+
+async def test_what_was_dropped_is_forgotten_with_the_ids(ours, follower, clock):
+    follower.answers["/actor/inbox"] = answering(404)
+    await seal(ours, "a")
+    await ours.settle()
+    assert [row.body for row in ours.rows(deliveries)] == [""]
+    clock.now += ours.settings.inbox_keep_seconds
+    await ours.federation._tidy()
+    assert len(ours.rows(deliveries)) == 1
+    clock.now += 1
+    await ours.federation._tidy()
+    assert ours.rows(deliveries) == []
+
+
+async def test_a_slow_host_has_its_turn_cut_short(ours, follower):
+    await ours.stop()
+    ours.change(fetch_seconds=0.2)
+    await ours.start()
+
+    async def slow(request):
+        await asyncio.sleep(0.15)
+        await request.read()
+        return web.Response(status=202)
+
+    follower.answers["/actor/inbox"] = slow
+    await seal(ours, *"abcde")
+    assert await ours.federation.deliverer.run_once() < 5
 
 
 async def test_enqueuing_the_same_activity_twice_sends_it_once(ours, peer):

@@ -200,6 +200,15 @@ async def test_a_head_is_noted_before_a_page_is_first_delivered(ours, peer):
     assert noted == [1]
 
 
+def test_two_processes_keep_each_others_notes(tmp_path):
+    first, second = HeadFile(tmp_path), HeadFile(tmp_path)
+    clean, flagged = FeedHead("a" * 32, 1, "z1"), FeedHead("b" * 32, 2, "z2")
+    first.note("clean", clean)
+    second.note("flagged", flagged)
+    again = HeadFile(tmp_path)
+    assert (again.get("clean"), again.get("flagged")) == (clean, flagged)
+
+
 async def test_a_head_is_noted_before_a_page_is_first_told_of(ours, peer):
     ours.add_row("a")
     await ours.federation.feeds.seal()

@@ -71,6 +71,11 @@ async def test_a_retraction_in_the_page_of_its_target_frees_it(alpha, beta):
     assert beta.pictures() == pictures("second")
 
 
+async def test_an_instance_does_not_follow_itself(alpha):
+    with pytest.raises(FederationError, match="this instance itself"):
+        await alpha.federation.follow(f"clean@127.0.0.1:{alpha.port}", PeerDefaults())
+
+
 async def test_a_follower_that_was_down_catches_up_by_itself(alpha, beta, clock):
     await follow_through(alpha, beta)
     await beta.stop()

@@ -1,5 +1,6 @@
 """Receiving, through the front door: what is refused leaves nothing behind but a count."""
 
+import asyncio
 import gzip
 import json
 
@@ -10,6 +11,7 @@ from cache.feed_tables import followers, inbox, remote_actors
 from cache.settings import PeerDefaults
 from cache.verdict import Feed
 from federation import activity
+from federation import queue as queue_module
 from federation.cavage import sign_request
 from federation.keys import main_key_id
 from federation.origin import Url
@@ -168,9 +170,9 @@ async def test_an_accept_from_a_third_party_changes_nothing(ours, peer, third):
     follow = next(one for one in peer.received if one["type"] == "Follow")
     stolen = activity.Follow(follow["id"], follow["actor"], third.feed_id())
     sent = activity.build_answer(f"{third.feed_id()}/answers/1", stolen, accepted=True)
-    assert await third.send(ours, sent) == 403
+    assert await third.send(ours, sent) == 401
     await third.follow(ours)  # also once its origin is known
-    assert await third.send(ours, sent) == 403
+    assert await third.send(ours, sent) == 401
     await ours.settle()
     assert ours.follow_row().state == "pending"
 
@@ -192,8 +194,89 @@ async def test_a_page_of_a_feed_that_has_not_accepted_is_refused(ours, peer):
 
 
 async def test_a_stranger_causes_no_fetch_but_by_a_follow(ours, third):
-    assert await third.create(ours, third.publish([third.row("a")])) == 403
+    assert await third.create(ours, third.publish([third.row("a")])) == 401
     assert third.requests == []
+
+
+async def test_a_stranger_cannot_tell_whom_we_follow_and_who_follows_us(
+    followed, peer, third, clock
+):
+    """Forged activities of known and unknown actors get one answer, to the byte, and no fetch."""
+    await peer.follow(followed)
+    await followed.settle()
+    await peer.server.close()  # nor may it show that a peer cannot be asked
+    clock.now += 601
+    names = (peer.id, peer.feed_id(), third.id, third.feed_id(), f"{peer.base}/x")
+    answers = set()
+    for who in names:
+        for kind in ("Accept", "Undo", "Create"):
+            told = {"id": f"{who}/1", "type": ["Document", "AttestationPage"], "attributedTo": who}
+            sent = {"id": f"{who}/0", "type": kind, "actor": who, "object": f"{who}/1"}
+            body = activity.to_bytes(
+                sent | ({"object": told | {"rows": []}} if kind == "Create" else {})
+            )
+            answers.add(await _forged(followed, third, who, body))
+    assert {status for status, _ in answers} == {401}
+    assert len(answers) == 1
+    assert third.requests == []
+
+
+async def _forged(ours, third, who, body):
+    url = f"{ours.base}/inbox"
+    signed = sign_request("POST", url, body, rsa_of("wrong"), main_key_id(who), third.clock())
+    async with third.session.post(url, data=body, headers=signed) as answer:
+        return answer.status, await answer.read()
+
+
+async def test_a_follow_of_what_is_no_feed_causes_no_fetch(ours, peer):
+    follow = activity.build_follow(f"{peer.id}/f", peer.id, f"{ours.base}/feeds/other")
+    assert await peer.send(ours, follow) == 404
+    assert peer.requests == []
+
+
+async def test_actors_remembered_but_not_followed_share_the_fetches_of_a_minute(ours, peer, clock):
+    """Bad signatures in the names of many actors of one victim cost it few fetches."""
+    await ours.stop()
+    ours.change(key_fetches_per_minute=3)
+    await ours.start()
+    for number in range(9):
+        name = f"{peer.base}/user{number}"
+
+        async def user(_request, name=name):
+            return reply(json.loads(json.dumps(peer.document("actor")).replace(peer.id, name)))
+
+        peer.answers[f"/user{number}"] = user
+        follow = activity.build_follow(f"{name}/f", name, ours.feed_id())
+        await peer.send(ours, follow, key=rsa_of("wrong"))
+        clock.now += 61
+    assert len(ours.rows(remote_actors)) == 9
+    clock.now += 601
+    peer.requests.clear()
+    for number in range(9):
+        name = f"{peer.base}/user{number}"
+        follow = activity.build_follow(f"{name}/f", name, ours.feed_id())
+        assert await peer.send(ours, follow, key=rsa_of("wrong")) == 401
+    assert len(peer.requests) == 3
+
+
+async def test_a_host_that_follows_and_undoes_without_end_is_stopped(ours, peer, monkeypatch):
+    monkeypatch.setattr("federation.inbox.FOLLOWS_KEPT", 3)
+    statuses = [(await peer.follow(ours))[1] for _ in range(4)]
+    assert statuses == [202, 202, 202, 429]
+    await ours.settle()
+    assert len(ours.rows(inbox)) == 3
+
+
+async def test_a_row_that_another_process_acted_on_is_not_acted_on_again(ours, peer):
+    await peer.follow(ours)
+    queue = ours.federation.queue
+    row = (await ours.store.read(queue_module._due, ours.clock()))[0]
+    await queue.run_once()
+    undone = activity.Follow(ours.rows(followers)[0].follow_id, peer.id, ours.feed_id())
+    await peer.send(ours, activity.build_undo(f"{peer.id}/undo/1", undone))
+    await queue.run_once()
+    await queue._act(row)  # the other process had read it before
+    assert ours.rows(followers) == []
 
 
 async def test_a_delete_by_a_stranger_is_202_and_no_work(ours, third):
@@ -332,6 +415,34 @@ async def test_a_gzip_bomb_is_413(ours, peer):
     headers = {"Content-Type": "application/activity+json", "Content-Encoding": "gzip"}
     async with peer.session.post(f"{ours.base}/inbox", data=bomb, headers=headers) as answer:
         assert answer.status == 413
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_a_body_that_cannot_be_unpacked_is_400(ours, peer, encoding):
+    headers = {"Content-Type": "application/activity+json", "Content-Encoding": encoding}
+    body = b"no such thing" * 10
+    async with peer.session.post(f"{ours.base}/inbox", data=body, headers=headers) as answer:
+        assert answer.status == 400
+
+
+@pytest.mark.parametrize("expected", ["\xff", "200-ok"])
+async def test_an_expectation_that_is_none_changes_nothing(ours, expected):
+    reader, writer = await asyncio.open_connection("127.0.0.1", ours.port)
+    writer.write(b"GET /actor HTTP/1.1\r\nHost: x\r\nExpect: ")
+    writer.write(expected.encode("latin-1") + b"\r\nConnection: close\r\n\r\n")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    writer.close()
+
+
+async def test_a_body_that_drips_is_given_up(ours):
+    await ours.stop()
+    ours.change(fetch_seconds=0.05)
+    await ours.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", ours.port)
+    head = b"Host: x\r\nContent-Type: application/activity+json\r\nContent-Length: 9\r\n"
+    writer.write(b"POST /inbox HTTP/1.1\r\n" + head + b"\r\n{")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 408")
+    writer.close()
 
 
 async def test_an_inbox_of_an_actor_that_is_not_there_is_404(ours, peer):

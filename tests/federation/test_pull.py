@@ -32,8 +32,47 @@ async def test_pages_missed_are_pulled_in_order(followed, peer, clock):
     assert followed.pictures() == pictures(*"abc")
     assert followed.follow_row().page == 3
     peer.requests.clear()
-    await pull(followed, clock)
+    clock.now += 1_000
+    await followed.settle()
     assert peer.requests == [("GET", "/feeds/clean/outbox")]
+
+
+async def test_a_feed_without_end_lets_the_others_have_their_turn(
+    followed, peer, clock, monkeypatch
+):
+    monkeypatch.setattr("federation.pull._TURN_SECONDS", 0)
+    for name in "abc":
+        peer.publish([peer.row(name)])
+    clock.now += 50_000
+    for page in (1, 2, 3):
+        assert await followed.federation.puller.run_once() == 1
+        assert followed.follow_row().page == page
+    assert followed.follow_row().next_try <= clock.now
+    assert followed.pictures() == pictures(*"abc")
+
+
+async def test_a_blocked_domain_is_not_pulled_from(followed, peer, clock):
+    peer.publish([peer.row("a")])
+    await followed.stop()
+    followed.change(blocked_domains=("127.0.0.1",))
+    await followed.start()
+    peer.requests.clear()
+    await pull(followed, clock)
+    assert peer.requests == []
+    assert "blocked" in followed.follow_row().error
+
+
+async def test_a_page_is_not_applied_to_the_feed_that_took_its_row(followed, peer, third, clock):
+    """SQLite gives the id of a deleted row to the next one."""
+    verifier = followed.federation.queue._verifier
+    actor = await followed.federation.actors.get(peer.feed_id())
+    page = await verifier.page_of(peer.publish([peer.row("a")], keep=False), actor)
+    row_id = followed.follow_row().id
+    await followed.federation.unfollow(peer.feed_id())
+    await followed.follow(third)
+    assert followed.follow_row().id == row_id
+    await followed.store.write(applying.apply_page, row_id, page, clock())
+    assert followed.pictures() == []
 
 
 async def test_a_create_past_a_gap_pulls_what_is_missing(followed, peer):

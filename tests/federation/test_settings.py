@@ -20,6 +20,22 @@ def test_unknown_keys_are_refused(model):
         model(other=1)
 
 
+def test_blocked_and_approved_hosts_are_taken_in_one_spelling():
+    settings = FederationSettings(
+        blocked_domains=("Evil.Example.", "[::0:1]"), approve_clean=("Good.Example:443", "b:8443")
+    )
+    assert settings.blocked_domains == ("evil.example", "::1")
+    assert settings.approve_clean == ("good.example", "b:8443")
+
+
+@pytest.mark.parametrize(
+    "text", ["https://a.example", "*.a.example", "a.example:8443", "a.example/x", "", "ä.example"]
+)
+def test_what_is_no_domain_cannot_be_blocked(text):
+    with pytest.raises(ValidationError, match=r"host|port"):
+        FederationSettings(blocked_domains=(text,))
+
+
 def test_a_page_has_1_to_1000_rows():
     assert FeedSettings(page_rows=1).page_rows == 1
     for rows in (0, 1_001):
