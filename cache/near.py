@@ -83,7 +83,10 @@ class NearIndex:
         return len(self._codes.ids)
 
     def refresh(self, connection: Connection) -> None:
-        """Take over what changed in `codes` since the last call."""
+        """Take over what changed in `codes` since the last call.
+
+        Never from within a write: what it rolled back would stay here.
+        """
         with self._lock:
             rows = connection.execute(_CHANGED, {"since": self._since}).all()
             if rows:
