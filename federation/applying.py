@@ -2,7 +2,8 @@
 
 Decides nothing about who said it (`VerifiedPage` is the proof of that) but whether it comes
 next. Applying twice changes nothing. A new epoch keeps the rows of the old one through the
-page it names and withdraws the later ones.
+page it names: where later pages were applied, they have replaced or freed rows that stand again,
+so the feed is read anew (`restart`).
 """
 
 from typing import Any
@@ -30,7 +31,7 @@ def apply_page(
     """Apply a page if it comes next, and say what it was to the cursor.
 
     Only `NEXT` and `NEW_EPOCH` change anything. A new epoch waits (`GAP`) until the old one is
-    here through the page that the new one names; `is_oldest` says that no older one is known.
+    here through the very page that it names; `is_oldest` says that no older one is known.
     """
     follow = conn.execute(select(follows).where(follows.c.id == follow_id)).first()
     page = verified.page
@@ -41,10 +42,8 @@ def apply_page(
     end = page.head.previous_epoch
     if at is None and end is not None and not is_oldest:
         return Step.GAP
-    if what is Step.NEW_EPOCH and at is not None and end is not None:
-        if at.page < end.page:
-            return Step.GAP
-        _withdraw_after(conn, follow, end.epoch, end.page)
+    if what is Step.NEW_EPOCH and at is not None and end is not None and at.page != end.page:
+        return Step.GAP
     if what in (Step.NEXT, Step.NEW_EPOCH):
         _record(conn, follow, verified, now)
         _move(conn, follow_id, page, now)
@@ -52,7 +51,9 @@ def apply_page(
 
 
 def restart(conn: Connection, follow_id: int) -> None:
-    """Withdraw all rows of a feed whose history broke off, and go back before its first page."""
+    """Withdraw all rows of a feed whose history broke off or branched before the page that we
+    have, and go back before its first page.
+    """
     follow = conn.execute(select(follows).where(follows.c.id == follow_id)).first()
     if follow is None:
         return
@@ -75,23 +76,6 @@ def cursor(conn: Connection, follow: Row[Any]) -> Cursor | None:
         )
     ).one()
     return Cursor(follow.epoch, follow.page, follow.digest, first + count)
-
-
-def _withdraw_after(conn: Connection, follow: Row[Any], epoch: str, page: int) -> None:
-    last = conn.execute(
-        select(remote_pages.c.first_seq, remote_pages.c.count).where(
-            remote_pages.c.follow_id == follow.id,
-            remote_pages.c.epoch == epoch,
-            remote_pages.c.page == page,
-        )
-    ).first()
-    withdraw_rows(
-        conn,
-        issuer_id=follow.issuer_id,
-        feed=Feed(follow.feed),
-        epoch=epoch,
-        after_seq=last.first_seq + last.count - 1 if last else 0,
-    )
 
 
 def _record(conn: Connection, follow: Row[Any], verified: VerifiedPage, now: int) -> None:

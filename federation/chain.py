@@ -14,7 +14,7 @@ class Step(Enum):
     """What a page is to a cursor."""
 
     NEXT = "next"  # apply it
-    NEW_EPOCH = "new-epoch"  # the first page after the epoch we know: withdraw, then apply
+    NEW_EPOCH = "new-epoch"  # the first page after the epoch we know
     KNOWN = "known"  # applied already
     GAP = "gap"  # pages between are missing: pull them first
     FORKED = "forked"  # the same number with another digest: two stories

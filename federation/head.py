@@ -5,6 +5,7 @@ lives outside the database on purpose: when the two disagree at the start of `se
 database was restored, cloned or moved, and a new epoch must begin (decided in `feeds.py`).
 """
 
+import fcntl
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -37,18 +38,29 @@ class HeadFile:
         return head is not None and head.epoch == epoch and page <= head.page
 
     def note(self, feed: str, head: FeedHead) -> None:
-        """Write the head of `feed` durably: file synced, renamed, folder synced."""
-        heads = self._load() | {feed: head}  # another process may have noted the other feed
-        text = json.dumps({name: asdict(one) for name, one in sorted(heads.items())}, indent=1)
+        """Write the head of `feed` durably: file synced, renamed, folder synced.
+
+        Another process may note too: one at a time, and a note never goes back in its epoch.
+        """
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_suffix(f".{os.getpid()}.tmp")
+        with self._path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            noted = self._load()
+            last = noted.get(feed)
+            if last is None or last.epoch != head.epoch or last.page <= head.page:
+                noted |= {feed: head}
+                self._write(noted)
+            self._heads = noted
+
+    def _write(self, heads: dict[str, FeedHead]) -> None:
+        text = json.dumps({name: asdict(one) for name, one in sorted(heads.items())}, indent=1)
+        draft = self._path.with_suffix(".tmp")
         with draft.open("w", encoding="utf-8") as file:
             file.write(text + "\n")
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self._path)
         _sync_folder(self._path.parent)
-        self._heads = heads
 
     def _load(self) -> dict[str, FeedHead]:
         try:

@@ -93,7 +93,7 @@ class Puller:
             return True
         at = await self._store.read(cursor, row)
         segments = await self._segments(actor, head, at)
-        if at is not None and segments[0].epoch != at.epoch:
+        if at is not None and not _continues(segments, at):
             await self._store.write(restart, row.id)
             at = None
         for place, segment in enumerate(segments):
@@ -146,6 +146,12 @@ class Puller:
             message = f"{url} answers with another document"
             raise BadPage(message)
         return await self._verifier.page_of(document, actor)
+
+
+def _continues(segments: list[EpochEnd], at: Cursor) -> bool:
+    """Tell whether all that is here of a feed still counts in the history that it tells now."""
+    is_current = len(segments) == 1
+    return segments[0].epoch == at.epoch and (is_current or at.page <= segments[0].page)
 
 
 def pull_all_soon(conn: Connection) -> None:

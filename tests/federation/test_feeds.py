@@ -205,6 +205,7 @@ def test_two_processes_keep_each_others_notes(tmp_path):
     clean, flagged = FeedHead("a" * 32, 1, "z1"), FeedHead("b" * 32, 2, "z2")
     first.note("clean", clean)
     second.note("flagged", flagged)
+    second.note("clean", FeedHead("a" * 32, 0, ""))  # it is behind
     again = HeadFile(tmp_path)
     assert (again.get("clean"), again.get("flagged")) == (clean, flagged)
 

@@ -8,6 +8,7 @@ from aiohttp import web
 from cache.feed_tables import follows
 from cache.verdict import Feed
 from federation import applying, proof, queue
+from federation.row import Retraction
 from tests.fakes.instance import pictures
 from tests.fakes.peer import reply
 from tests.federation.samples import proof_key
@@ -204,6 +205,18 @@ async def test_a_new_epoch_that_is_pushed_withdraws_the_later_rows_too(followed,
     assert await peer.create(followed, peer.publish([peer.row("c")])) == 202
     await followed.settle()
     assert followed.pictures() == pictures("a", "c")
+
+
+async def test_what_a_withdrawn_page_had_replaced_or_freed_stands_again(followed, peer, clock):
+    """The peer restored a backup of page 1."""
+    peer.publish([peer.row("a"), peer.row("b")])
+    peer.publish([peer.row("a"), Retraction(peer.epochs[Feed.CLEAN], 2)])
+    await pull(followed, clock)
+    assert followed.pictures() == pictures("a")
+    peer.new_epoch(keep=1)
+    peer.publish([peer.row("c")])
+    await pull(followed, clock)
+    assert followed.pictures() == pictures(*"abc")
 
 
 async def test_pages_of_the_old_epoch_that_were_missed_are_read_first(followed, peer, clock):
