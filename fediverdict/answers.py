@@ -45,10 +45,10 @@ def _hex(value: bytes | None) -> str | None:
 
 
 def _scores(answer: Answer, made_by: tuple[Match, ...]) -> dict[str, int | None]:
-    """Return our own scores, else those of the verdict that decided."""
-    if answer.own is not None:
-        return dict(answer.own.scores)
-    return dict(made_by[0].verdict.scores) if made_by else {}
+    """Return the scores of the verdict that decided, else our own newest."""
+    own = sorted(answer.own, key=lambda verdict: verdict.issued, reverse=True)
+    deciding = [match.verdict for match in made_by] + own
+    return next((dict(verdict.scores) for verdict in deciding if verdict.scores), {})
 
 
 def _source(match: Match) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from cache.decide import decide
 from cache.lookup import evidence, own_fingerprint
 from cache.near import NearIndex
 from cache.outcome import Outcome, explain
-from cache.publish import publish_verdict, published_in
+from cache.publish import is_published, publish_verdict, published_in
 from cache.record import pipeline_row, record_image, record_verdict
 from cache.secret import audit_throw, instance_secret
 from cache.verdict import (
@@ -55,9 +55,9 @@ class Answer:
     seconds: float = 0.0
 
     @property
-    def own(self) -> Verdict | None:
-        """Our own verdict on these very bytes, if there is one."""
-        return next((m.verdict for m in self.evidence.matches if _is_own(m)), None)
+    def own(self) -> list[Verdict]:
+        """Our own verdicts on these very bytes, by whatever pipeline."""
+        return [match.verdict for match in self.evidence.matches if _is_own(match)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +137,8 @@ class Judge:
         return await self.store.read(self._look_again, sha256)
 
     async def look_up(self, fingerprint: FingerprintLike) -> Look:
-        """Decide on fingerprints alone, as a client gives them that keeps its pictures."""
-        return await self.store.read(self._look_up, fingerprint, ())
+        """Decide on fingerprints alone; of a picture known here, ours count and not the given."""
+        return await self.store.read(self._look_up_given, fingerprint)
 
     def must_scan(self, look: Look) -> bool:
         """Tell whether the look leaves the picture to the scanner, and there is one."""
@@ -172,14 +172,18 @@ class Judge:
         """Publish our own verdicts on these pictures, as far as the source allows."""
         if share != "all":
             return
-        own = [answer.own for answer in answers if answer.own is not None]
-        missing = await self.store.read(_not_published, own)
+        own = [verdict for answer in answers for verdict in answer.own]
+        missing = await self.store.read(self._not_published, own)
         if missing:
             await self.store.write(self._publish, missing)
 
     def _look_again(self, connection: Connection, sha256: bytes) -> Look | None:
         known = own_fingerprint(connection, sha256)
         return None if known is None else self._look_up(connection, known, known.variants)
+
+    def _look_up_given(self, connection: Connection, given: FingerprintLike) -> Look:
+        known = self._look_again(connection, given.sha256)
+        return known or self._look_up(connection, given, ())
 
     def _look_up(
         self, connection: Connection, fingerprint: FingerprintLike, variants: Sequence[bytes]
@@ -243,12 +247,18 @@ class Judge:
         self._record_images(connection, pictures)
         for verdict in verdicts:
             record_verdict(connection, verdict, judgement, now=now)
+            if published_in(connection, verdict.sha256) is not None:
+                publish_verdict(connection, verdict, judgement, now=now)  # what stands stays true
 
     def _record_images(self, connection: Connection, pictures: Sequence[Picture]) -> None:
         now = int(self._clock())
         for picture in pictures:
             found, variants = picture.fingerprint, picture.pdq_variants
             record_image(connection, found, now=now, variants=variants)
+
+    def _not_published(self, connection: Connection, verdicts: Sequence[Verdict]) -> list[Verdict]:
+        judgement, now = self.judgements.current(connection), int(self._clock())
+        return [v for v in verdicts if not is_published(connection, v, judgement, now=now)]
 
     def _publish(self, connection: Connection, verdicts: Sequence[Verdict]) -> None:
         judgement, now = self.judgements.current(connection), int(self._clock())
@@ -259,7 +269,3 @@ class Judge:
 def _is_own(match: Match) -> bool:
     of_model = match.verdict.issuer == SELF and match.verdict.basis is Basis.MODEL
     return of_model and match.kind is MatchKind.EXACT
-
-
-def _not_published(connection: Connection, verdicts: Sequence[Verdict]) -> list[Verdict]:
-    return [v for v in verdicts if published_in(connection, v.sha256) is None]

@@ -41,10 +41,12 @@ class FakeScanner(Scanner):
         self.gate = threading.Event()
         self.gate.set()
         self.batches = []
+        self.scores = None  # what every picture gets, if set
 
     def _score(self, pictures):
         self.gate.wait(10)
         self.batches.append(len(pictures))
+        if self.scores is not None:
+            return [self.scores for _ in pictures]
         classifier = RedClassifier()
-        found = [classifier.score(picture.frames) for picture in pictures]
-        return [combine(scores) for scores in found]
+        return [combine(classifier.score(picture.frames)) for picture in pictures]

@@ -12,9 +12,11 @@ from cache.feed_tables import feed_rows
 from cache.tables import verdicts
 from cache.verdict import Decision, Feed
 from fediverdict import judge as judge_module
+from fediverdict.api import LookupItem
 from fediverdict.config import Config
 from fediverdict.judge import Judge
 from fediverdict.judgement import Judgements
+from scanner.fingerprint import sha256_of
 from scanner.limits import Limits
 from scanner.policy import load_policy
 from tests.fakes.scanner import FakeScanner
@@ -129,6 +131,48 @@ async def test_verdicts_are_published_only_where_the_source_shares(judge, store,
     await judge.judge(png(GREEN), share)
     await judge.judge(png(RED, 2), share)
     assert count(store, feed_rows) == rows
+
+
+async def test_a_published_verdict_that_turns_bad_is_retracted_even_by_a_source_that_is_off(
+    store, scanner
+):
+    """The clock passes the verdict's end, and the next scan flags what was clean."""
+    now = [1_800_000_000]
+    judgements = Judgements(Config(), load_policy("test"))
+    judge = Judge(store, judgements, scanner, Limits(), clock=lambda: now[0])
+    await judge.judge(png(GREEN), "all")
+    now[0] += 366 * 86_400
+    scanner.scores = {"test-pattern": 9_900, "shape": 0}
+    assert (await judge.judge(png(GREEN), "off")).decision is Decision.FLAGGED
+    live = select(feed_rows.c.feed, feed_rows.c.op).where(feed_rows.c.live)
+    assert set(store.read_now(lambda c: c.execute(live).all())) == {
+        (Feed.CLEAN, 1),
+        (Feed.FLAGGED, 0),
+    }
+
+
+async def test_an_expired_row_is_renewed_when_the_picture_is_shared_again(store, scanner):
+    now = [1_800_000_000]
+    judgements = Judgements(Config(), load_policy("test"))
+    judge = Judge(store, judgements, scanner, Limits(), clock=lambda: now[0])
+    for _ in range(2):
+        await judge.judge(png(GREEN), "all")
+        await judge.judge(png(GREEN), "all")
+        now[0] += 366 * 86_400
+    attested = select(func.count()).select_from(feed_rows).where(feed_rows.c.op == 0)
+    assert store.read_now(lambda c: c.execute(attested).scalar()) == 2
+
+
+async def test_a_lookup_of_a_known_picture_uses_the_fingerprints_computed_here(judge):
+    """A client that claims another picture's content does not change what is known of this one."""
+    await judge.judge(png(RED, 7))
+    image = Image.open(io.BytesIO(png(RED, 7)))
+    target = io.BytesIO()
+    image.save(target, "PNG", compress_level=1)
+    copy = target.getvalue()
+    await judge.judge(copy)
+    look = await judge.look_up(LookupItem(sha256_of(copy), content=b"\x01" * 32))
+    assert look.outcome.decision is Decision.FLAGGED
 
 
 async def test_sharing_twice_publishes_once_and_a_verdict_can_be_shared_later(judge, store):
