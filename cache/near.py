@@ -26,6 +26,8 @@ CODE_BYTES = 32
 MAX_OWN_HITS = 256
 MAX_PEER_HITS = 32
 """How many codes of one peer are looked at for one picture, the nearest first."""
+MAX_REMEMBERED = 10_000
+"""How many answers are remembered; some 4 MB."""
 
 _CHANGED = (
     select(
@@ -78,6 +80,7 @@ class NearIndex:
         self._lock = threading.Lock()
         self._since = 0
         self._codes = _codes_of([])
+        self._remembered: dict[tuple[bytes, ...], list[NearCode]] = {}  # of these very codes
 
     def __len__(self) -> int:
         return len(self._codes.ids)
@@ -91,7 +94,8 @@ class NearIndex:
             rows = connection.execute(_CHANGED, {"since": self._since}).all()
             if rows:
                 kept = _without(self._codes, [row.id for row in rows])
-                self._codes = _joined(kept, _codes_of([row for row in rows if _usable(row)]))
+                codes_now = _joined(kept, _codes_of([row for row in rows if _usable(row)]))
+                self._codes, self._remembered = codes_now, {}
                 self._since = rows[-1].changed
 
     def search(
@@ -101,24 +105,35 @@ class NearIndex:
 
         `variants` are PDQ codes of 32 bytes, the identity first. Exact: all codes are compared.
         At most MAX_OWN_HITS codes of our own and MAX_PEER_HITS of each peer, the nearest, are
-        returned of each kind.
+        returned of each kind. An answer is remembered until a code changes: a picture that is
+        asked for again costs no search.
         """
-        held = self._codes
+        with self._lock:
+            held, remembered = self._codes, self._remembered
         if not variants or quality is None or quality < MIN_QUALITY or not len(held.ids):
             return []
-        identity = _distances(held.pdq, variants[0])
-        nearest = identity.copy()
-        for variant in variants[1:]:
-            np.minimum(nearest, _distances(held.pdq, variant), out=nearest)
-        near = nearest <= NEAR_BITS
-        probable = ~near & (identity <= PROBABLE_BITS)
-        alike, phash_bits = _alike(held, phash)
-        by_phash = alike & ~near & ~probable
-        return [
-            *_capped(held, near, MatchKind.NEAR, nearest),
-            *_capped(held, probable, MatchKind.PROBABLE, identity),
-            *_capped(held, by_phash, MatchKind.PROBABLE, phash_bits),
-        ]
+        key = (*variants, phash or b"")
+        if (found := remembered.get(key)) is None:
+            if len(remembered) >= MAX_REMEMBERED:
+                remembered.clear()
+            found = remembered[key] = _search(held, variants, phash)
+        return found
+
+
+def _search(held: _Codes, variants: Sequence[bytes], phash: bytes | None) -> list[NearCode]:
+    identity = _distances(held.pdq, variants[0])
+    nearest = identity.copy()
+    for variant in variants[1:]:
+        np.minimum(nearest, _distances(held.pdq, variant), out=nearest)
+    near = nearest <= NEAR_BITS
+    probable = ~near & (identity <= PROBABLE_BITS)
+    alike, phash_bits = _alike(held, phash)
+    by_phash = alike & ~near & ~probable
+    return [
+        *_capped(held, near, MatchKind.NEAR, nearest),
+        *_capped(held, probable, MatchKind.PROBABLE, identity),
+        *_capped(held, by_phash, MatchKind.PROBABLE, phash_bits),
+    ]
 
 
 def met_limit(hits: Sequence[NearCode]) -> bool:

@@ -221,3 +221,30 @@ def _row(number, code):
         pdq = code
 
     return Row()
+
+
+def test_an_answer_that_is_remembered_is_forgotten_when_a_code_changes(sqlite_store):
+    """Asking twice gives the same; a code that is withdrawn or added shows at once."""
+
+    def run(connection):
+        own = own_issuer(connection, now=0)
+        image_id = image_row(connection, fingerprint("flagged").sha256, now=0)
+        index, found = NearIndex(), []
+        for code in (Code(QUERY, 90), None, Code(flipped(QUERY, 5), 90)):
+            set_codes(connection, own, {image_id: code})
+            index.refresh(connection)
+            asked = [index.search([QUERY], 90, None) for _ in range(2)]
+            assert asked[0] == asked[1]
+            found.append([hit.distance for hit in asked[0]])
+        return found
+
+    assert sqlite_store.write_now(run) == [[0], [], [5]]
+
+
+def test_the_answers_remembered_are_bounded(sqlite_store, monkeypatch):
+    monkeypatch.setattr(near, "MAX_REMEMBERED", 3)
+    index = sqlite_store.write_now(lambda c: _fill(c, {own_issuer(c, now=0): [Code(QUERY, 90)]}))
+    for number in range(10):
+        index.search([fingerprint(f"asked {number}").pdq], 90, None)
+        assert len(index._remembered) <= 3
+    assert [hit.distance for hit in index.search([QUERY], 90, None)] == [0]
