@@ -89,7 +89,7 @@ feed_pages = Table(
     Column("published", BigInteger, nullable=False),
 )
 
-followers = Table(  # pending -> approved | rejected; an Undo deletes the row
+followers = Table(  # pending -> approved | rejected; an Undo deletes the row unless rejected
     "followers",
     metadata,
     Column("id", RowId, primary_key=True),

@@ -25,14 +25,17 @@ class Problem(Exception):
 
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer errors under /api/ as application/problem+json; the cause goes to the log."""
-    if not request.path.startswith(API_PREFIX):
-        return await handler(request)
+    """Answer errors as application/problem+json; the cause goes to the log.
+
+    Federation answers its own; what aiohttp itself refuses is a problem under /api/ only.
+    """
     try:
         return await handler(request)
     except Problem as error:
         return _answer(error.status, error.detail)
     except web.HTTPException as error:
+        if not request.path.startswith(API_PREFIX):
+            raise
         return _answer(error.status, error.reason)
     except (CacheError, ScannerError):
         logger.exception("the request could not be served")

@@ -187,3 +187,10 @@ async def test_unknown_paths_and_methods_of_the_api_are_problems_too(client):
 async def test_health_and_readiness_need_no_token(client):
     assert (await client.get("/healthz")).status == 200
     assert (await client.get("/readyz")).status == 200
+
+
+async def test_a_database_that_fails_is_a_503_without_its_cause(client, tokens, sqlite_store):
+    sqlite_store.close()
+    answer = await client.post("/api/v1/scan", data=png(GREEN), headers=bearer(tokens["scan"]))
+    assert answer.status == 503
+    assert "sqlite" not in (await answer.text()).lower()
