@@ -5,6 +5,7 @@ trying every completion of the unknown labels, and adds weights by picking the l
 """
 
 from itertools import product
+from typing import Any
 
 from cache.judgement import PeerState, PipelineState
 from cache.rules import And, Label, Not
@@ -33,7 +34,7 @@ class _Reference:
         self.can_scan = can_scan and not done
 
     def decision(self):
-        newest = {}
+        newest: dict[Any, Any] = {}
         for f in self.findings:
             if f.kind in EXACT:
                 newest.setdefault(f.rule, []).append(f)
@@ -105,7 +106,7 @@ class _Reference:
     def seven(self):
         counted = [m for m in self.peers if m.kind in EXACT and self.clean(m) > 0]
         limit = 10**9 if self.j.has_scanner else self.j.clean_quorum / 2
-        groups = {}
+        groups: dict[Any, Any] = {}
         for m in counted:
             group = self._group(m)
             groups[group] = max(groups.get(group, 0), min(self.clean(m), limit))
@@ -189,7 +190,7 @@ class _Reference:
 
     def some_rule_reaches(self, kinds):
         for name in self.rules:
-            groups = {}
+            groups: dict[Any, Any] = {}
             for m in self.peers:
                 if m.kind in kinds:
                     group = self._group(m)

@@ -1,6 +1,7 @@
 """Rows of peers: upserts, retractions, withdrawals, and the codes that follow trust."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import event, func, select
@@ -330,7 +331,12 @@ def test_a_peer_cannot_flood_what_one_content_finds(store, peer, monkeypatch):
 
 def test_a_peer_cannot_flood_one_sha256_with_rules_of_its_own(store, peer, monkeypatch):
     monkeypatch.setattr(crowding, "MAX_ROWS_A_PICTURE", 3)
-    human = {"basis": Basis.HUMAN, "pipeline": None, "scores": {}, "finding": Finding.UPHELD}
+    human: dict[str, Any] = {
+        "basis": Basis.HUMAN,
+        "pipeline": None,
+        "scores": {},
+        "finding": Finding.UPHELD,
+    }
     rows = [
         row(seq, feed=Feed.FLAGGED, issued=NOW + seq, rule=f"rule-{seq}", **human)
         for seq in range(1, 5)
@@ -362,7 +368,12 @@ def test_unknown_targets_are_remembered_up_to_a_limit_and_until_they_expire(
 
 def test_a_row_without_pdq_does_not_take_the_code_of_another_on_the_same_picture(store, peer):
     store.write_now(set_trust, ORIGIN, TRUSTED)
-    human = {"basis": Basis.HUMAN, "pipeline": None, "scores": {}, "finding": Finding.UPHELD}
+    human: dict[str, Any] = {
+        "basis": Basis.HUMAN,
+        "pipeline": None,
+        "scores": {},
+        "finding": Finding.UPHELD,
+    }
     apply(store, peer, [row(1, feed=Feed.FLAGGED)], feed=Feed.FLAGGED)
     without = row(
         2, feed=Feed.FLAGGED, issued=NOW + 1, rule="pattern", pdq=None, pdq_quality=None, **human
