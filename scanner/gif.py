@@ -23,6 +23,11 @@ class GifFacts:
     frames: int
     blocks: int
     certain: bool
+    data_offsets: tuple[int, ...] = ()
+    """Where the coded pixels of each frame start, in bytes."""
+    width: int = 0
+    height: int = 0
+    """What screen and frames span together, in pixels; decoders may grow the canvas to that."""
 
 
 class _Walk:
@@ -31,6 +36,9 @@ class _Walk:
         self.frames, self.blocks, self.doubts = 0, 0, False
         self.width = int.from_bytes(data[6:8], "little")
         self.height = int.from_bytes(data[8:10], "little")
+        self.span = (self.width, self.height)
+        self.data_offsets: list[int] = []
+        self.controls = 0
 
     def run(self) -> GifFacts:
         at = SCREEN_HEADER + self.table(10)
@@ -39,7 +47,8 @@ class _Walk:
                 at = self.image(at) if self.data[at] == IMAGE else self.extension(at)
         except (IndexError, Doubt):
             self.doubts = True
-        return GifFacts(self.frames, self.blocks, not self.doubts and self.frames > 0)
+        certain = not self.doubts and self.frames > 0
+        return GifFacts(self.frames, self.blocks, certain, tuple(self.data_offsets), *self.span)
 
     def table(self, flags_at: int) -> int:
         """Return the bytes of the colour table that the flags there announce."""
@@ -52,16 +61,20 @@ class _Walk:
         self.frames += 1
         self.doubts |= box[0] + box[2] > self.width or box[1] + box[3] > self.height
         self.doubts |= self.frames == 1 and box != [0, 0, self.width, self.height]
+        self.span = (max(self.span[0], box[0] + box[2]), max(self.span[1], box[1] + box[3]))
         start = at + 10 + self.table(at + 9)
+        self.data_offsets.append(start + 1)
         return self.skip(start + 1)
 
     def extension(self, at: int) -> int:
         """Look at an extension block and return where the next block starts."""
         kind = self.data[at + 1]
-        if self.data[at] != EXTENSION or kind == PLAIN_TEXT:
+        if self.data[at] != EXTENSION:
             raise Doubt("a block that viewers differ on")
+        self.doubts |= kind == PLAIN_TEXT
         if kind == CONTROL:
-            self.doubts |= (self.data[at + 3] >> 2) & 7 > 1
+            self.controls += 1
+            self.doubts |= (self.data[at + 3] >> 2) & 7 > 1 or self.controls > self.frames + 1
         end = self.skip(at + 2)
         if kind == APPLICATION and XMP_ORIENTATION.search(self.data, at, end):
             self.doubts = True

@@ -29,3 +29,5 @@ class Limits(BaseModel):
     bounds the time of it (66 scans at 60 megapixels; encoders write about 10)."""
     blocks: Positive = 200_000
     """Segments in front of a JPEG's scan, chunks of a PNG, blocks and sub-blocks of a GIF."""
+    exif_blocks: Positive = 16
+    """EXIF blocks of a JPEG; one is usual, and the time to join them grows with their square."""

@@ -11,7 +11,8 @@ from scanner.fingerprint import Fingerprint
 class Picture:
     """A decoded picture, small enough to keep.
 
-    `frames` are RGB, reduced to at most 512 pixels on the short side; `pdq_variants` are the
+    `frames` are RGB, reduced to at most 512 pixels on the short side: one for each frame of the
+    file, and more where viewers may show it otherwise (`views.py`); `pdq_variants` are the
     PDQ hashes of the eight rotations and mirror images, the first that of the picture itself;
     `width` and `height` are those of the canvas after its EXIF orientation, in pixels.
     """

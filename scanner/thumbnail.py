@@ -37,7 +37,7 @@ def flatten(image: Image.Image) -> Image.Image:
 
 
 def shrink(image: Image.Image) -> Image.Image:
-    """Return an RGB image reduced to 512 pixels on its short side, or fewer if it is long.
+    """Return an RGB or RGBA image reduced to 512 pixels on its short side, or fewer if it is long.
 
     Smaller images stay as they are; the thumbnail of the result is that of the image.
     """

@@ -121,7 +121,8 @@ def test_pixels_at_the_limit_pass_and_one_more_does_not(kind):
 def test_frames_at_the_limit_pass_and_one_more_does_not(kind):
     data = animation(kind, 5)
     picture = read(data, Limits(frames=5))
-    assert (picture.frames_seen, picture.frames_total, len(picture.frames)) == (5, 5, 5)
+    assert (picture.frames_seen, picture.frames_total) == (5, 5)
+    assert len(picture.frames) == (6 if kind == "AVIF" else 5)  # a still beside the film
     with pytest.raises(OverLimit, match="5 frames"):
         read(data, Limits(frames=4))
 
