@@ -47,12 +47,10 @@ _SENTENCES = {
     Reason.PEERS_CONTRADICT_OWN: (
         "Trusted peers ({issuers}) flag {rules} with the flag quorum, but our own verdict clears."
     ),
-    Reason.NEAR_UPHELD: "It is near ({distance} bits) a picture for which a person here upheld"
-    " {rules}.",
+    Reason.NEAR_UPHELD: "It is near{distance} a picture for which a person here upheld {rules}.",
     Reason.OWN_PAST_FLAG: "Our own verdict flagged {rules}, but it has expired or its pipeline is"
     " retired.",
-    Reason.NEAR_OWN_FLAG: "It is near ({distance} bits) a picture that our own verdict flags for"
-    " {rules}.",
+    Reason.NEAR_OWN_FLAG: "It is near{distance} a picture that our own verdict flags for {rules}.",
     Reason.OWN_CLEAR: "Our own verdict clears every rule.",
     Reason.OWN_UNDETERMINED: "Our own verdict leaves a rule open, and no scan is left to do.",
     Reason.NEAR_QUORUM: "Trusted peers ({issuers}) flag {rules} for this or a near picture with the"
@@ -65,13 +63,13 @@ _SENTENCES = {
 }
 
 
-def explain(outcome: Outcome) -> str:
-    """Return one sentence that says why, for people."""
+def explain(outcome: Outcome, *, show_distance: bool = True) -> str:
+    """Return one sentence that says why, for people; the distance is not for everybody."""
     issuers = sorted({match.verdict.issuer for match in outcome.matches})
     names = ["this instance" if issuer == SELF else issuer for issuer in issuers]
     return _SENTENCES[outcome.reason].format(
         rules=" and ".join(outcome.rules) or "no rule",
         issuers=", ".join(names) or "this instance",
-        distance=outcome.distance,
+        distance=f" ({outcome.distance} bits)" if show_distance else "",
         kind=outcome.kind,
     )

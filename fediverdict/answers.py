@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from cache.outcome import explain
 from cache.verdict import SELF, Match, MatchKind
 from fediverdict.judge import Answer
 
@@ -16,7 +17,7 @@ def answer_json(answer: Answer, *, show_distance: bool = False) -> dict[str, Any
     return {
         "decision": answer.decision,
         "reason": outcome.reason if outcome else answer.decision,
-        "explanation": answer.sentence,
+        "explanation": _explanation(answer, show_distance=show_distance),
         "match": match,
         "fingerprint": _fingerprint_json(answer),
         "scores": _scores(answer, made_by),
@@ -25,6 +26,12 @@ def answer_json(answer: Answer, *, show_distance: bool = False) -> dict[str, Any
         "scanned": answer.scanned,
         "elapsed_ms": round(answer.seconds * 1000, 2),
     }
+
+
+def _explanation(answer: Answer, *, show_distance: bool) -> str:
+    if answer.outcome is None:
+        return answer.sentence
+    return explain(answer.outcome, show_distance=show_distance)
 
 
 def _fingerprint_json(answer: Answer) -> dict[str, Any] | None:

@@ -8,9 +8,9 @@ import asyncio
 import base64
 import binascii
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from aiohttp import BodyPartReader, hdrs, web
 
@@ -21,6 +21,8 @@ from fediverdict.answers import answer_json
 from fediverdict.config import Config, Share
 from fediverdict.judge import Answer, Judge
 from fediverdict.problems import Problem
+
+T = TypeVar("T")
 
 CHUNK_BYTES = 65_536
 HASH_BYTES = 32
@@ -57,7 +59,7 @@ class Api:
         """Judge one picture, given as the raw body or as the multipart field `file`."""
         token = await self._allowed(request, Scope.SCAN)
         async with self._places:
-            data = await _picture(request, self._config.limits.image_bytes)
+            data = await self._body(request, _picture, self._config.limits.image_bytes)
             if data is None:
                 limit = f"The picture is over {self._config.limits.image_bytes} bytes."
                 return web.json_response(answer_json(Answer(Decision.OVER_LIMIT, limit)))
@@ -73,12 +75,15 @@ class Api:
     async def lookup(self, request: web.Request) -> web.Response:
         """Decide on fingerprints, without a picture and without a scan."""
         token = await self._allowed(request, Scope.LOOKUP)
-        items = _items(await _json(request, self._config.http.lookup_bytes))
+        body = await self._body(request, _json, self._config.http.lookup_bytes)
+        items = _items(body)
         if len(items) > self._config.http.lookup_items:
             raise Problem(413, f"At most {self._config.http.lookup_items} items a call.")
-        looks = [await self._judge.look_up(item) for item in items]
-        shown = Scope.ADMIN in token.scopes
-        decisions = [answer_json(look.answer(), show_distance=shown) for look in looks]
+        shown, decisions = Scope.ADMIN in token.scopes, []
+        for item in items:
+            look = replace(await self._judge.look_up(item), fingerprint=item)
+            decisions.append(answer_json(look.answer(), show_distance=shown))
+            await asyncio.sleep(0)  # let others in: on SQLite a look-up runs in the loop
         return web.json_response({"decisions": decisions})
 
     async def healthz(self, _request: web.Request) -> web.Response:
@@ -86,10 +91,22 @@ class Api:
         return web.json_response({"status": "ok"})
 
     async def readyz(self, _request: web.Request) -> web.Response:
-        """Say whether pictures can be judged: the model, if there is one, is loaded."""
-        ready = self._judge.scanner is None or self._judge.scanner.is_loaded
-        status = {"status": "ready" if ready else "loading"}
-        return web.json_response(status, status=200 if ready else 503)
+        """Say whether pictures can be judged: ready, loading the model, or failed to load it."""
+        state = self._judge.scanner.state if self._judge.scanner else "ready"
+        return web.json_response({"status": state}, status=200 if state == "ready" else 503)
+
+    async def _body(
+        self, request: web.Request, read: Callable[[web.Request, int], Awaitable[T]], limit: int
+    ) -> T:
+        """Read a body within the time there is; a compressed one may be cut short unnoticed."""
+        if hdrs.CONTENT_ENCODING in request.headers:
+            raise Problem(415, "Send the body as it is, without Content-Encoding.")
+        seconds = self._config.http.body_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await read(request, limit)
+        except TimeoutError as error:
+            raise Problem(408, f"The body took more than {seconds:g} seconds.") from error
 
     async def _allowed(self, request: web.Request, scope: Scope) -> Token:
         kind, _, value = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
@@ -112,7 +129,7 @@ async def _picture(request: web.Request, limit: int) -> bytes | None:
         while (part := await reader.next()) is not None:
             if isinstance(part, BodyPartReader) and part.name == "file":
                 return await _read(_chunks(part), limit)
-    except (ValueError, AssertionError) as error:
+    except (ValueError, AssertionError, RecursionError) as error:
         raise Problem(400, "The multipart body is broken.") from error
     raise Problem(400, "The multipart body has no field `file`.")
 

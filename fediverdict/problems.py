@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from cache.errors import CacheError
 from scanner.errors import ScannerError
@@ -40,6 +41,11 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except (CacheError, ScannerError):
         logger.exception("the request could not be served")
         return _answer(503, "The instance cannot serve this now; its log says why.")
+    except (HttpProcessingError, web.RequestPayloadError, ConnectionError):
+        return _answer(400, "The request's body is broken or ended early.")
+    except Exception:
+        logger.exception("the request met a fault of this program")
+        return _answer(500, "The instance failed at this; its log says why.")
 
 
 def _answer(status: int, detail: str) -> web.Response:

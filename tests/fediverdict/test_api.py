@@ -1,11 +1,18 @@
 """The HTTP API: tokens, bodies, answers, and errors as problem details."""
 
+import asyncio
+import contextlib
+import gzip
 import hashlib
+import io
+import itertools
+import json
 
 import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from PIL import Image
 
 from cache.tokens import Scope, create_token
 from fediverdict.api import Api
@@ -33,12 +40,15 @@ def tokens(sqlite_store):
 
 
 @pytest.fixture
-async def client(sqlite_store):
-    config = Config(
-        limits=Limits(image_bytes=LIMIT), http=HttpSettings(lookup_items=3, lookup_bytes=2_000)
-    )
-    judgements = Judgements(config, load_policy("test"))
-    judge = Judge(sqlite_store, judgements, FakeScanner(), config.limits)
+def judge(sqlite_store):
+    judgements = Judgements(Config(), load_policy("test"))
+    return Judge(sqlite_store, judgements, FakeScanner(), Limits(image_bytes=LIMIT))
+
+
+@pytest.fixture
+async def client(sqlite_store, judge):
+    http = HttpSettings(lookup_items=3, lookup_bytes=2_000, body_seconds=0.2)
+    config = Config(limits=judge.limits, http=http)
     app = web.Application(middlewares=[problems])
     app.add_routes(Api(config, sqlite_store, judge).routes())
     async with TestClient(TestServer(app)) as made:
@@ -47,6 +57,13 @@ async def client(sqlite_store):
 
 def bearer(token):
     return {"Authorization": f"Bearer {token}"}
+
+
+def nested(depth):
+    """Return multipart bodies within multipart bodies."""
+    into = b"--%s\r\nContent-Type: multipart/mixed; boundary=%s\r\n\r\n"
+    names = [b"B", *(b"B%d" % number for number in range(depth))]
+    return b"".join(into % pair for pair in itertools.pairwise(names))
 
 
 async def scan(client, token, data, **options):
@@ -194,3 +211,88 @@ async def test_a_database_that_fails_is_a_503_without_its_cause(client, tokens, 
     answer = await client.post("/api/v1/scan", data=png(GREEN), headers=bearer(tokens["scan"]))
     assert answer.status == 503
     assert "sqlite" not in (await answer.text()).lower()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"--B\r\nno colon\r\n\r\nx\r\n--B--\r\n",
+        b"--B\r\nX: " + b"a" * 10_000 + b"\r\n\r\nx\r\n--B--\r\n",
+        b"--B\r\n" + b"X: a\r\n" * 5_000 + b"\r\nx\r\n--B--\r\n",
+        nested(2_000),
+        b"",
+        b"\xff\x00" * 100,
+    ],
+)
+async def test_a_broken_multipart_body_is_a_400(client, tokens, body):
+    headers = bearer(tokens["scan"]) | {"Content-Type": "multipart/form-data; boundary=B"}
+    answer = await client.post("/api/v1/scan", data=body, headers=headers)
+    assert (answer.status, answer.content_type) == (400, "application/problem+json")
+
+
+@pytest.mark.parametrize("path", ["/api/v1/scan", "/api/v1/lookup"])
+async def test_a_compressed_body_is_refused_since_one_cut_short_looks_whole(client, tokens, path):
+    headers = bearer(tokens["admin"]) | {"Content-Encoding": "gzip"}
+    body = gzip.compress(png(GREEN))[:-20]
+    answer = await client.post(path, data=body, headers=headers)
+    assert answer.status == 415
+    assert "Content-Encoding" in (await answer.json())["detail"]
+
+
+async def test_a_body_that_does_not_arrive_in_time_gives_up_its_place(client, tokens, judge):
+    async def slow():
+        yield png(GREEN)[:100]
+        await asyncio.sleep(5)
+
+    for _ in range(17):  # one more than there are places
+        with contextlib.suppress(aiohttp.ClientError):
+            answer = await client.post("/api/v1/scan", data=slow(), headers=bearer(tokens["scan"]))
+            assert answer.status == 408
+    assert (await scan(client, tokens["scan"], png(GREEN)))[1]["decision"] == "clean"
+
+
+async def test_a_fault_of_the_scanner_is_a_problem_that_tells_nothing(client, tokens, judge):
+    def fail(_):
+        raise RuntimeError("out of memory at /secret/path")
+
+    judge.scanner._score = fail
+    status, problem = await scan(client, tokens["scan"], png(GREEN))
+    assert status == 500
+    assert "secret" not in json.dumps(problem)
+
+
+async def test_the_distance_of_a_near_match_is_told_to_admins_alone(client, tokens):
+    original = png(RED, 5)
+    await scan(client, tokens["scan"], original)
+    turned = io.BytesIO()
+    Image.open(io.BytesIO(original)).transpose(Image.Transpose.ROTATE_90).save(
+        turned, "JPEG", quality=70
+    )
+    for name, told in (("admin", True), ("scan", False)):
+        _, body = await scan(client, tokens[name], turned.getvalue())
+        assert body["reason"] == "near-own-flag"
+        assert (" bits)" in body["explanation"]) is told
+        assert ("distance" in body["match"]) is told
+
+
+async def test_a_lookup_gives_no_hash_back_that_was_not_given(client, tokens):
+    _, body = await scan(client, tokens["scan"], png(RED))
+    given = {"sha256": body["fingerprint"]["sha256"]}
+    _, answer = await lookup(client, tokens["lookup"], {"items": [given]})
+    found = answer["decisions"][0]
+    assert found["decision"] == "flagged"
+    assert {name: value for name, value in found["fingerprint"].items() if value} == given
+
+
+async def test_a_long_lookup_lets_others_in(judge, sqlite_store, tokens):
+    config = Config()
+    app = web.Application(middlewares=[problems])
+    app.add_routes(Api(config, sqlite_store, judge).routes())
+    items = [{"sha256": f"{number:064x}"} for number in range(1_000)]
+    async with TestClient(TestServer(app)) as client:
+        asked = asyncio.create_task(lookup(client, tokens["lookup"], {"items": items}))
+        turns = 0
+        while not asked.done():
+            turns += 1
+            await asyncio.sleep(0)
+    assert turns > len(items)
