@@ -1,9 +1,12 @@
 """What a classifier is to the rest of the program, and how frames add up to a picture."""
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Protocol
 
 from PIL import Image
+
+from scanner.errors import ModelError
 
 SCORE_MAX = 10_000
 """A probability of 1 as an integer score."""
@@ -39,5 +42,10 @@ def combine(frame_scores: Sequence[Mapping[str, int]]) -> dict[str, int]:
 
 
 def to_score(probability: float) -> int:
-    """Return a probability 0..1 as an integer 0..10000, rounded half to even."""
+    """Return a probability 0..1 as an integer 0..10000, rounded half to even.
+
+    Raises ModelError for what is no number: a broken model must not look like a clean picture.
+    """
+    if not isfinite(probability):
+        raise ModelError(f"the model gave {probability} for a score: its weights are damaged")
     return min(max(round(probability * SCORE_MAX), 0), SCORE_MAX)

@@ -2,8 +2,9 @@
 
 A label's probability is independent of the other labels: the softmax runs over the label's
 prompts and the policy's control prompts, and the label has its prompts' share. Texts are
-encoded once, at loading; a frame passes the image tower once for all labels. Preprocessing is
-open_clip's own for the model. Everything is computed in fp32. Safe to call from threads.
+encoded once, at loading; a frame passes the image tower once for all labels (a long one once a
+window). Preprocessing is open_clip's own for the model, but never crops. Everything is computed
+in fp32. Safe to call from threads.
 """
 
 import logging
@@ -18,12 +19,13 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from torch.nn import functional
 
-from scanner.classifier import to_score
+from scanner.classifier import combine, to_score
 from scanner.errors import ModelError
-from scanner.pipeline import describe, pipeline_id, preprocessing_text
+from scanner.pipeline import describe, pipeline_id, preprocessing_text, whole_picture
 from scanner.policy import Policy
 from scanner.settings import ScannerSettings
 from scanner.weights import Checkpoint, Download, find_checkpoint
+from scanner.windows import windows
 
 PRECISION = "fp32"
 logger = logging.getLogger(__name__)
@@ -35,9 +37,8 @@ class ClipClassifier:
     def __init__(self, model: Any, checkpoint: Checkpoint, policy: Policy, batch: int) -> None:
         self._model, self._batch = model, batch
         self._device = next(model.parameters()).device
-        self._preprocess = image_transform_v2(
-            PreprocessCfg(**model.visual.preprocess_cfg), is_train=False
-        )
+        preprocessing = whole_picture(model.visual.preprocess_cfg)
+        self._preprocess = image_transform_v2(PreprocessCfg(**preprocessing), is_train=False)
         self._scale = float(model.logit_scale.detach().exp())
         self._lock = threading.Lock()
         self._labels = tuple(policy.labels)
@@ -51,7 +52,7 @@ class ClipClassifier:
             architecture=checkpoint.architecture,
             policy=policy.digest(),
             precision=PRECISION,
-            preprocessing=preprocessing_text(model.visual.preprocess_cfg),
+            preprocessing=preprocessing_text(preprocessing),
             weights=checkpoint.sha256,
         )
 
@@ -86,10 +87,13 @@ class ClipClassifier:
 
     def score(self, frames: Sequence[Image.Image]) -> list[dict[str, int]]:
         """Return label -> 0..10000 for each frame, in order."""
+        parts = [windows(frame) for frame in frames]
+        flat = [window for part in parts for window in part]
         found: list[dict[str, int]] = []
-        for start in range(0, len(frames), self._batch):
-            found.extend(self._score(frames[start : start + self._batch]))
-        return found
+        for start in range(0, len(flat), self._batch):
+            found.extend(self._score(flat[start : start + self._batch]))
+        scores = iter(found)
+        return [combine([next(scores) for _ in part]) for part in parts]
 
     def _score(self, frames: Sequence[Image.Image]) -> list[dict[str, int]]:
         pixels = torch.stack([self._preprocess(frame) for frame in frames])

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 from scanner.classifier import Classifier
 from scanner.errors import ModelError
-from scanner.pipeline import describe, preprocessing_text
+from scanner.pipeline import describe, preprocessing_text, whole_picture
 from scanner.policy import Policy
 from scanner.settings import ScannerSettings
 from scanner.weights import BUNDLED, bundled_checkpoint, folder_config
@@ -40,6 +40,6 @@ def bundled_pipeline(policy: Policy) -> dict[str, str]:
         architecture=checkpoint.architecture,
         policy=policy.digest(),
         precision="fp32",
-        preprocessing=preprocessing_text(folder_config(BUNDLED)["preprocess_cfg"]),
+        preprocessing=preprocessing_text(whole_picture(folder_config(BUNDLED)["preprocess_cfg"])),
         weights=checkpoint.sha256,
     )

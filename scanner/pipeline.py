@@ -11,6 +11,8 @@ from typing import Any
 
 import rfc8785
 
+from scanner.windows import RATIO, WINDOWS_MAX
+
 FIELDS = ("architecture", "policy", "precision", "preprocessing", "weights")
 
 
@@ -39,7 +41,17 @@ def pipeline_id(description: Mapping[str, str]) -> str:
     return hashlib.sha256(rfc8785.dumps(dict(description))).hexdigest()
 
 
+def whole_picture(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return open_clip's preprocessing settings so that nothing is cropped away unseen.
+
+    open_clip scales the short side and keeps the middle; here the picture is squashed instead.
+    """
+    mode = settings.get("resize_mode", "shortest")
+    return {**settings, "resize_mode": "squash" if mode == "shortest" else mode}
+
+
 def preprocessing_text(settings: Mapping[str, Any]) -> str:
-    """Return open_clip's preprocessing settings as JSON with sorted keys."""
+    """Return open_clip's preprocessing settings, and how long frames are cut, as sorted JSON."""
     plain = {name: list(v) if isinstance(v, tuple) else v for name, v in settings.items()}
+    plain["windows"] = [RATIO, WINDOWS_MAX]
     return json.dumps(plain, sort_keys=True, separators=(",", ":"))

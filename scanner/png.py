@@ -38,6 +38,8 @@ def png_chunks(data: bytes) -> dict[str, bytes]:
             raise Doubt(f"chunk {name} behind the pixels")
         if name in TEXTS:
             _check_text(body)
+        if name == "fcTL" and any(body[24:26]):
+            raise Doubt("an animation whose frames are put together by other than replacing")
         controls += name == "fcTL"
         if name in ONCE:
             once[name] = body

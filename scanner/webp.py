@@ -29,6 +29,8 @@ def check_lossless_webp(data: bytes) -> None:
         if name == b"ANMF" and [n for n, _ in _chunks(body[FRAME_HEADER:])] != [b"VP8L"]:
             raise Doubt("a frame that is not lossless")
         seen.add(name)
+    if {b"VP8L", b"ANMF"} <= seen:
+        raise Doubt("an animation beside a still picture")
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

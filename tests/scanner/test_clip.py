@@ -73,6 +73,19 @@ def test_frames_score_the_same_alone_and_in_batches(classifier):
         assert all(abs(one[label] - other[label]) <= 2 for label in one)
 
 
+@pytest.mark.parametrize("size", [(2400, 200), (200, 2400)])
+def test_a_pattern_at_the_end_of_a_long_strip_is_found(classifier, size):
+    """In the middle there is nothing; a look at the middle, or at all at once, missed it."""
+    strip = Image.new("RGB", size, (90, 90, 90))
+    end = (400, 200) if size[0] > size[1] else (200, 400)
+    strip.paste(draw_pattern(2_000_000, end), (0, 0))
+    assert scores(classifier, strip)["test-pattern"] >= 5000
+
+
+def test_a_single_pixel_can_be_scored(classifier):
+    assert set(scores(classifier, Image.new("RGB", (1, 1)))) == {"test-pattern", "shape"}
+
+
 def test_no_frames_have_no_scores(classifier):
     assert classifier.score([]) == []
 

@@ -15,7 +15,9 @@ from PIL import Image
 from scanner.content import ItemHash, content_of_jpeg
 from scanner.decode import content_of, read
 from scanner.errors import ScannerError
+from scanner.exif import Doubt
 from scanner.limits import Limits
+from scanner.webp import check_lossless_webp
 from tests.scanner.drawings import encode, photo
 from tests.scanner.make_content_vectors import exif
 
@@ -228,6 +230,14 @@ def test_an_animation_that_starts_beside_its_default_picture_is_in_doubt():
     assert content_of(moving("PNG", duration=50, default_image=True), LIMITS) is None
 
 
+@pytest.mark.parametrize("option", [{"blend": 1}, {"disposal": 1}, {"disposal": 2}])
+def test_an_animated_png_that_pillow_composes_otherwise_than_browsers_is_in_doubt(option):
+    """Pillow mixes alpha where it should add, and disposes to a colour instead of nothing."""
+    frames = [Image.new("RGBA", (8, 8), (tone, 9, 9, 99)) for tone in (0, 99, 200)]
+    data = encode(frames[0], "PNG", save_all=True, append_images=frames[1:], **option)
+    assert content_of(data, LIMITS) is None
+
+
 def test_durations_and_loops_are_part_of_the_digest():
     found = {
         content_of(moving("PNG", duration=50, loop=0), LIMITS),
@@ -259,6 +269,15 @@ def test_a_webp_with_a_chunk_nobody_knows_has_no_content():
     longer = data[:4] + struct.pack("<I", len(data) - 8 + len(extra)) + data[8:] + extra
     assert content_of(data, LIMITS) is not None
     assert content_of(longer, LIMITS) is None
+
+
+def test_a_still_picture_in_an_animated_webp_is_in_doubt():
+    data = moving("WEBP", lossless=True, duration=50)
+    still = encode(SMALL, "WEBP", lossless=True)[12:]
+    longer = data[:4] + struct.pack("<I", len(data) - 8 + len(still)) + data[8:] + still
+    check_lossless_webp(data)
+    with pytest.raises(Doubt, match="beside"):
+        check_lossless_webp(longer)
 
 
 def test_a_mixed_webp_animation_has_no_content():

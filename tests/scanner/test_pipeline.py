@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from scanner.classifier import combine, to_score
 from scanner.engine import bundled_pipeline
+from scanner.errors import ModelError
 from scanner.pipeline import FIELDS, describe, pipeline_id
 from scanner.policy import load_policy
 
@@ -61,6 +62,13 @@ def test_frames_that_cannot_be_combined_are_refused(frames):
 )
 def test_scores_are_rounded_half_to_even(probability, score):
     assert to_score(probability) == score
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_no_number_is_no_score(broken):
+    """A damaged model must never make a picture clean."""
+    with pytest.raises(ModelError, match="damaged"):
+        to_score(broken)
 
 
 @given(st.floats(0, 1))
