@@ -90,10 +90,10 @@ def parse_policy(text: bytes, where: str = "policy") -> Policy:
     """Return the policy of a TOML text; `where` names it in the message of a PolicyError."""
     try:
         policy = Policy.model_validate(tomllib.loads(text.decode()))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise PolicyError(f"{where} is not TOML: {error}") from error
     except ValidationError as error:
         raise PolicyError(f"{where}: {_explain(_worst(error.errors()))}") from error
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is no TOML error
+        raise PolicyError(f"{where} is not TOML: {error}") from error
     _check(policy, where)
     return policy
 

@@ -5,6 +5,7 @@ folder is read; what is no regular file is left out. An unreadable folder inside
 that goes away, is reported and not fatal.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -41,15 +42,34 @@ def read_item(path: Path, key: str, limit_bytes: int) -> bytes:
     Raises OverLimit past `limit_bytes`, SourceError if it cannot be read or is a link.
     """
     target = path / key
-    if Path(key).is_absolute() or ".." in Path(key).parts:
-        raise SourceError(f"{key} is no key of the folder {path}")
+    parts = Path(key).parts
+    if Path(key).is_absolute() or ".." in parts or not parts or "\0" in key:
+        raise SourceError(f"{key!a} is no key of the folder {path}")
     try:
-        if any(part.is_symlink() for part in _parts(path, target)):
-            raise SourceError(f"{target} is a link or lies behind one; links are not followed")
-        descriptor = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        raise SourceError(f"cannot read {target}: {error.strerror}") from error
+        descriptor = _open(path, parts)
+    except (OSError, UnicodeError) as error:
+        raise SourceError(f"cannot read {target}: {_cause(error)}") from error
     return _content(descriptor, target, limit_bytes)
+
+
+def _open(path: Path, parts: tuple[str, ...]) -> int:
+    """Open a file folder by folder, so that none can become a link in between."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for name in parts[:-1]:
+            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        return os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+def _cause(error: OSError | UnicodeError) -> str:
+    if not isinstance(error, OSError):
+        return "its name is no UTF-8"
+    linked = error.errno in {errno.ELOOP, errno.ENOTDIR}
+    return "it is a link or lies behind one" if linked else str(error.strerror)
 
 
 def _content(descriptor: int, target: Path, limit_bytes: int) -> bytes:
@@ -65,12 +85,6 @@ def _content(descriptor: int, target: Path, limit_bytes: int) -> bytes:
     if len(data) > limit_bytes:
         raise OverLimit(f"{target} has more than {limit_bytes} bytes")
     return data
-
-
-def _parts(path: Path, target: Path) -> list[Path]:
-    """Return the target and its parents below the folder."""
-    inner = [target, *target.parents]
-    return inner[: len(target.parts) - len(path.parts)]
 
 
 def _walk(

@@ -1,6 +1,7 @@
 """The folder source: what is listed, what is not, and what is said of the rest."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -115,3 +116,21 @@ def test_a_file_that_went_away_is_an_error_of_the_source(folder):
 def test_a_key_does_not_lead_out_of_the_folder(folder, key):
     with pytest.raises(SourceError, match="no key"):
         read_item(folder, key, 100)
+
+
+@pytest.mark.parametrize("key", ["", ".", "a\0b", "\udcff", "../x", "/etc/passwd"])
+def test_what_is_no_key_is_refused_in_words(tmp_path, key):
+    with pytest.raises(SourceError):
+        read_item(tmp_path, key, 10)
+
+
+def test_a_folder_that_becomes_a_link_while_it_is_read_leads_nowhere(tmp_path, monkeypatch):
+    """Whatever was checked before, the file is opened folder by folder without following."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "a.png").write_bytes(b"secret")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "inner").symlink_to(tmp_path / "outside")
+    monkeypatch.setattr(Path, "is_symlink", lambda _: False)
+    with pytest.raises(SourceError, match="link"):
+        read_item(root, "inner/a.png", 10)

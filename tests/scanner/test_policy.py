@@ -108,3 +108,9 @@ def test_thresholds_rules_name_and_version_leave_the_digest_as_it_is(old, new):
 def test_the_digest_is_the_one_that_was_published():
     """A change here would make every verdict of the bundled policy foreign."""
     assert DIGEST == "2840da0b15f900418dbe685810f3f9ca73fe9680b41fa1e13eed6c4e69299fc7"
+
+
+@pytest.mark.parametrize("text", [b"version = " + b"1" * 5000, b"a = " + b"[" * 5000, b"\xff"])
+def test_what_the_parser_gives_up_on_is_refused_in_words(text):
+    with pytest.raises(PolicyError, match="TOML"):
+        parse_policy(text)
