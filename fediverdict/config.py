@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from cache.settings import (
     DatabaseSettings,
@@ -28,8 +30,10 @@ from federation.origin import parse_origin
 from federation.settings import FederationSettings, FeedSettings
 from fediverdict.errors import ConfigError
 from scanner.limits import Limits
+from scanner.policy import shipped_policies
 from scanner.settings import ScannerSettings
 
+BUNDLED = "bundled"
 ENV_PREFIX = "FEDIVERDICT_"
 ENV_CONFIG = "FEDIVERDICT_CONFIG"
 DEFAULT_NAME = "config.toml"
@@ -144,11 +148,20 @@ def find_config(path: Path | None) -> Path:
 def load_config(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
     """Read and check one config file; raises ConfigError with one sentence."""
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    return read_config(text, path, environment)
+
+
+def read_config(text: str, path: Path, environment: Mapping[str, str] = os.environ) -> Config:
+    """Check the text of a config file that stands, or is to stand, at `path`."""
+    try:
+        values = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
     return parse_config(_overlaid(values, environment), path)
 
 
@@ -178,30 +191,60 @@ def _overlaid(values: dict[str, Any], environment: Mapping[str, str]) -> dict[st
 def _toml_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
 
 
 def _absolute(config: Config, folder: Path) -> Config:
     instance = config.instance.model_copy(
-        update={"state_dir": folder / config.instance.state_dir.expanduser()}
+        update={"state_dir": folder / expanded(config.instance.state_dir)}
     )
     sources = {
-        name: source.model_copy(update={"path": folder / source.path.expanduser()})
+        name: source.model_copy(update={"path": folder / expanded(source.path)})
         for name, source in config.sources.items()
     }
     database = config.database.model_copy(update={"url": absolute_url(config.database.url, folder)})
     return config.model_copy(
-        update={"instance": instance, "sources": sources, "database": database}
+        update={
+            "instance": instance,
+            "sources": sources,
+            "database": database,
+            "scanner": _absolute_scanner(config.scanner, folder),
+        }
     )
+
+
+def _absolute_scanner(scanner: ScannerSettings, folder: Path) -> ScannerSettings:
+    """Return the settings with the paths among them absolute; names are left as they are."""
+    found = {
+        name: str(path)
+        for name in ("policy", "model", "architecture")
+        if (value := getattr(scanner, name)) and value not in (BUNDLED, *shipped_policies())
+        if (path := folder / expanded(Path(value))).exists()
+    }
+    weights = scanner.weights_folder
+    kept = {"weights_folder": folder / expanded(weights)} if weights else {}
+    return scanner.model_copy(update={**found, **kept})
+
+
+def expanded(path: Path) -> Path:
+    """Return the path with `~` replaced; raises ConfigError where that names nobody's home."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{path} begins with ~, but names no home folder here") from error
 
 
 def absolute_url(url: str, folder: Path) -> str:
     """Return the database URL with a relative SQLite path taken from `folder`."""
-    prefix = "sqlite:///"
-    if not url.startswith(prefix) or url == prefix:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        return url  # whoever opens the database says what is wrong
+    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database[0] == ":":
         return url
-    return prefix + str(folder / Path(url.removeprefix(prefix)).expanduser())
+    path = folder / expanded(Path(parsed.database))
+    return parsed.set(drivername="sqlite", database=str(path)).render_as_string()
 
 
 def _sentence(error: ValidationError) -> str:

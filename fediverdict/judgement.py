@@ -14,17 +14,16 @@ from cache.errors import RuleError
 from cache.judgement import Judgement, PipelineState, PipelineTerms
 from cache.own_pipelines import load_own_pipelines, remember_own_pipeline
 from cache.record import settle_if_changed
-from cache.rules import Rule, parse
+from cache.rules import Rule, is_label, parse
 from cache.settings import hundredths
 from cache.trust import load_trust
-from fediverdict.config import Config
+from fediverdict.config import BUNDLED, Config
 from fediverdict.errors import ConfigError
 from scanner.engine import bundled_pipeline
 from scanner.pipeline import pipeline_id
 from scanner.policy import Policy, load_policy
 
 TABLE_SECONDS = 1.0
-BUNDLED = "bundled"
 TEST = "test"
 
 
@@ -111,6 +110,8 @@ def _refuse_untaught(config: Config, policy: Policy) -> None:
 
 
 def _rule(name: str, text: str, policy: Policy) -> Rule:
+    if not is_label(name):
+        raise ConfigError(f"a rule cannot be called {name!r}: use lower-case letters and hyphens")
     try:
         rule = parse(text)
     except RuleError as error:

@@ -6,7 +6,7 @@ import click
 
 from cache.errors import CacheError
 from federation.errors import BadHandle, FederationError
-from fediverdict.cli.context import Context, pass_context
+from fediverdict.cli.context import Context, pass_context, printable
 from fediverdict.cli.database import db
 from fediverdict.cli.demo import demo
 from fediverdict.cli.followers import followers
@@ -70,9 +70,13 @@ def main() -> None:
         code = _say(error, USAGE)
     except (CacheError, FederationError, ScannerError) as error:
         code = _say(error, FAILED)
+    except UnicodeError as error:
+        code = _say(f"a name is no text that can be stored or looked up: {error}", USAGE)
+    except OSError as error:
+        code = _say(f"the system refused: {error}", FAILED)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _say(error: Exception, code: int) -> int:
-    click.echo(f"fediverdict: {error}", err=True)
+def _say(error: Exception | str, code: int) -> int:
+    click.echo(f"fediverdict: {printable(error, keep=chr(10))}", err=True)
     return code

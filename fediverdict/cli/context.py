@@ -57,9 +57,20 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(value, sort_keys=True))
 
 
+def printable(text: object, keep: str = "") -> str:
+    """Return a text that may go to a terminal: names and peers' words may hold escape sequences.
+
+    What is not printable, but for the characters in `keep`, stands there as \\n, \\x1b, \\u202e.
+    """
+    return "".join(
+        one if one.isprintable() or one in keep else one.encode("unicode_escape").decode()
+        for one in str(text)
+    )
+
+
 def print_table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     """Print rows under a head, columns aligned."""
-    cells = [tuple(head), *(tuple("" if c is None else str(c) for c in row) for row in rows)]
+    cells = [tuple(head), *(tuple("" if c is None else printable(c) for c in row) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line in cells:
         padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))

@@ -6,7 +6,6 @@ beforehand is kept.
 
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 from sqlalchemy import Connection
@@ -17,7 +16,7 @@ from cache.secret import instance_secret
 from cache.tokens import Scope, create_token, list_tokens
 from federation.keystore import ensure_keys
 from fediverdict.cli.context import Context, json_option, pass_context, print_json
-from fediverdict.config import DEFAULT_NAME, Config, load_config
+from fediverdict.config import DEFAULT_NAME, Config, load_config, read_config
 from fediverdict.errors import UsageError, UserError
 
 FIRST_SCOPES = (Scope.SCAN, Scope.LOOKUP, Scope.ADMIN)
@@ -89,11 +88,13 @@ def _make_folder(folder: Path) -> None:
 
 
 def _write_config(path: Path, base_url: str, port: int) -> None:
-    name = urlsplit(base_url).hostname or "Fediverdict"
+    name = base_url.partition("://")[2].partition(":")[0]
+    text = TEMPLATE.format(base_url=base_url, name=name.strip("/") or "Fediverdict", port=port)
+    read_config(text, path)  # a wrong base URL leaves no file behind
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
-            file.write(TEMPLATE.format(base_url=base_url, name=name, port=port))
+            file.write(text)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
 

@@ -12,7 +12,14 @@ import click
 from cache.verdict import SELF, Decision, FindingMatch, Match
 from fediverdict.answers import answer_json
 from fediverdict.api import LookupItem
-from fediverdict.cli.context import Context, json_option, pass_context, print_json, print_table
+from fediverdict.cli.context import (
+    Context,
+    json_option,
+    pass_context,
+    print_json,
+    print_table,
+    printable,
+)
 from fediverdict.errors import UsageError, UserError
 from fediverdict.judge import Answer, Judge, Look
 from fediverdict.parts import build_judge
@@ -122,7 +129,7 @@ def _finding_json(found: FindingMatch) -> dict[str, Any]:
 
 
 def _print_explained(name: str, answer: Answer) -> None:
-    click.echo(f"{name}: {answer.decision}\n{answer.sentence}")
+    click.echo(f"{printable(name)}: {answer.decision}\n{printable(answer.sentence)}")
     if answer.fingerprint is not None:
         click.echo(f"sha256 {answer.fingerprint.sha256.hex()}")
     matches, findings = answer.evidence.matches, answer.evidence.findings

@@ -1,6 +1,7 @@
 """`fediverdict peers`: whom this instance follows, and what their verdicts may do here."""
 
 import asyncio
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -15,10 +16,24 @@ from cache.trust import Peer, list_peers, set_trust
 from federation.follow import FollowedFeed, list_follows
 from federation.origin import Url, origin_of
 from fediverdict.cli.context import Context, json_option, pass_context, print_json, print_table
+from fediverdict.config import Config
 from fediverdict.errors import UsageError
 from fediverdict.parts import build_federation
+from scanner.policy import load_policy
 
-WEIGHT = click.FloatRange(0, 1)
+
+class Weight(click.FloatRange):
+    """A number 0..1; `nan` is none."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number; click's own range lets `nan` pass."""
+        number = float(super().convert(value, param, ctx))
+        return self.fail("nan is no weight", param, ctx) if math.isnan(number) else number
+
+
+WEIGHT = Weight(0, 1)
 
 
 @click.group()
@@ -80,6 +95,7 @@ def trust(
     """Say what the verdicts of PEER may do here; weights are 0..1, 0 only observes."""
     if clean is None and flag is None:
         raise UsageError("give --clean, --flag or both, each 0..1")
+    _refuse_unknown(labels, context.config)
     found = context.store.write_now(_set_trust, peer, _hundredths(clean), _hundredths(flag), labels)
     quorums = context.config.decide
     click.echo(
@@ -102,8 +118,12 @@ def _set_trust(
 
 
 def _weighted(trust: Trust, clean: int | None, flag: int | None, labels: tuple[str, ...]) -> Trust:
+    """Return the trust with the weights that were given; what was not given stays as it was.
+
+    Raising a weight lifts a suspension, lowering one never does.
+    """
     if labels:
-        overrides = {label: LabelTrust(clean, flag) for label in labels}
+        overrides = {label: _override(trust, label, clean, flag) for label in labels}
         trust = replace(trust, labels={**trust.labels, **overrides})
     else:
         trust = replace(
@@ -111,9 +131,25 @@ def _weighted(trust: Trust, clean: int | None, flag: int | None, labels: tuple[s
             clean=trust.clean if clean is None else clean,
             flag=trust.flag if flag is None else flag,
         )
+    if trust.state is PeerState.SUSPENDED and not (clean or flag):
+        return trust
     weights = [trust.clean, trust.flag]
     weights += [w or 0 for terms in trust.labels.values() for w in (terms.clean, terms.flag)]
     return replace(trust, state=PeerState.TRUSTED if any(weights) else PeerState.OBSERVED)
+
+
+def _override(trust: Trust, label: str, clean: int | None, flag: int | None) -> LabelTrust:
+    before = trust.labels.get(label, LabelTrust())
+    return LabelTrust(
+        before.clean if clean is None else clean, before.flag if flag is None else flag
+    )
+
+
+def _refuse_unknown(labels: Iterable[str], config: Config) -> None:
+    known = load_policy(config.scanner.policy).labels
+    for label in labels:
+        if label not in known:
+            raise UsageError(f"the policy here has no label {label}; it has {', '.join(known)}")
 
 
 def _hundredths(weight: float | None) -> int | None:

@@ -10,8 +10,8 @@ import click
 
 from cache.sightings import source_row
 from cache.verdict import Decision
-from fediverdict.cli.context import Context, json_option, pass_context, print_json
-from fediverdict.config import Config, Share, SourceSettings
+from fediverdict.cli.context import Context, json_option, pass_context, print_json, printable
+from fediverdict.config import Config, Share, SourceSettings, expanded
 from fediverdict.errors import UsageError
 from fediverdict.folder_scan import FolderScan, Seen
 from fediverdict.parts import build_judge
@@ -41,7 +41,7 @@ def source_of(config: Config, source: str) -> tuple[str, SourceSettings]:
     """Return the source's name and settings; a folder that the config lacks shares nothing."""
     if source in config.sources:
         return source, config.sources[source]
-    folder = Path(source).expanduser().resolve()
+    folder = expanded(Path(source)).resolve()
     for name, settings in config.sources.items():
         if settings.path.resolve() == folder:
             return name, settings
@@ -87,7 +87,7 @@ class Report:
         self._counts["pictures"] += 1
         if seen.answer is None:
             self._counts["unreadable"] += 1
-            click.echo(f"{seen.key}: {seen.problem}", err=True)
+            click.echo(printable(f"{seen.key}: {seen.problem}"), err=True)
             return
         self._counts[seen.answer.decision] += 1
         self._counts["scanned"] += seen.answer.scanned
@@ -102,7 +102,7 @@ class Report:
             said = {"decision": seen.answer.decision, "reason": seen.answer.sentence}
             print_json({"key": seen.key, "scanned": seen.answer.scanned, "feed": feed, **said})
         elif seen.answer.decision is not Decision.CLEAN:
-            click.echo(f"{seen.answer.decision:<11} {seen.key}: {seen.answer.sentence}")
+            click.echo(printable(f"{seen.answer.decision:<11} {seen.key}: {seen.answer.sentence}"))
 
     def _progress(self) -> None:
         now = time.monotonic()

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from fediverdict.app import build_app
 from fediverdict.cli.context import Context, pass_context
-from fediverdict.errors import UserError
+from fediverdict.errors import UsageError, UserError
 
 ROOMS = ("fediverdict", "federation", "scanner", "cache")
 
@@ -48,4 +48,6 @@ async def _listen(runner: web.AppRunner, context: Context) -> None:
             f"cannot listen on {http.host}:{http.port}: {error.strerror}; "
             "choose another http.port, or stop what listens there"
         ) from error
+    except UnicodeError as error:
+        raise UsageError(f"http.host is no host: {http.host}") from error
     click.echo(f"{context.config.instance.name} listens on http://{http.host}:{http.port}")

@@ -138,3 +138,88 @@ def test_a_config_without_permission(run, config, request):
     config.chmod(0o600)
     request.getfixturevalue("as_nobody")
     is_one_sentence(run("peers", "list", config=config), 2, "cannot read", str(config))
+
+
+SURROGATE = "\udcff"  # how a byte that is no UTF-8 arrives in an argument
+
+
+def test_words_that_are_no_text(run, config):
+    for words in (
+        ["tokens", "create", SURROGATE, "--scope", "scan"],
+        ["tokens", "revoke", SURROGATE],
+        ["followers", "approve", SURROGATE],
+        ["peers", "trust", SURROGATE, "--clean", "1"],
+        ["peers", "follow", f"clean@{SURROGATE}"],
+        ["lookup", SURROGATE],
+        ["scan", SURROGATE],
+    ):
+        is_one_sentence(run(*words, config=config), 2)
+
+
+def test_a_home_that_nobody_has(run, config):
+    is_one_sentence(run("scan", "~nobody-of-this-name/x", config=config), 2, "home")
+    config.write_text("[instance]\nstate_dir = '~nobody-of-this-name/x'\n")
+    is_one_sentence(run("serve", config=config), 2, "home")
+
+
+def test_a_host_that_is_none(run, config):
+    for host, code in (("a" * 300, 2), ("no host", 3)):
+        config.write_text(f"[scanner]\nenabled = false\n[http]\nhost = '{host}'\n")
+        is_one_sentence(run("serve", config=config), code, "http.")
+
+
+def test_a_weight_that_is_no_number(run, config):
+    ended = run("peers", "trust", "example.org", "--clean", "nan", config=config)
+    assert ended.code == 2
+    assert "nan is no weight" in ended.err
+
+
+def test_a_value_nested_without_end(run, config, monkeypatch):
+    monkeypatch.setenv("FEDIVERDICT_INSTANCE__NAME", "[" * 5_000)
+    assert run("peers", "list", config=config).code == 0
+    config.write_text("x = " + "[" * 5_000)
+    is_one_sentence(run("peers", "list", config=config), 2, "TOML")
+
+
+def test_a_label_that_the_policy_lacks(run, config):
+    words = ("peers", "trust", "example.org", "--clean", "1", "--label", "test-patern")
+    is_one_sentence(run(*words, config=config), 2, "test-patern", "test-pattern")
+
+
+def test_a_rule_whose_name_peers_would_refuse(run, config, tmp_path):
+    config.write_text("[scanner]\nenabled = false\n[rules]\n'My Rule' = 'test-pattern'\n")
+    is_one_sentence(run("scan", tmp_path, config=config), 2, "'My Rule'")
+
+
+def test_a_wrong_base_url_leaves_no_config_behind(run, tmp_path):
+    path = tmp_path / "new" / "config.toml"
+    for url in ("verdict.example.org", "https://[x", "https://a/b", 'https://a"b', "http://a.org"):
+        is_one_sentence(run("init", "--base-url", url, config=path), 2)
+        assert not path.exists()
+    assert run("init", "--base-url", "https://verdict.example.org", config=path).code == 0
+
+
+def test_names_with_escape_sequences_reach_the_terminal_harmless(run, config, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    hostile = folder / "a\x1b[2J\nclean\u202egnp.png"
+    hostile.write_bytes(b"no picture")
+    ends = [
+        run("scan", folder, config=config),
+        run("lookup", hostile, config=config),
+        run("explain", hostile, config=config),
+        run("lookup", f"{hostile}.gone", config=config),
+    ]
+    for ended in ends:
+        said = ended.out + ended.err
+        assert r"\x1b[2J" in said
+        assert "\x1b" not in said
+        assert "\u202e" not in said
+
+
+def test_what_the_system_refuses_is_a_sentence(run, config, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("fediverdict.cli.context.open_store", refuse)
+    is_one_sentence(run("peers", "list", config=config), 3, "No space left")

@@ -4,6 +4,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from fediverdict.config import Config, load_config, setting_names
 from fediverdict.errors import ConfigError
@@ -101,3 +102,48 @@ def test_a_value_where_a_table_stands_is_refused(tmp_path):
     path = write(tmp_path, "[decide]\nflag_quorum = 1")
     with pytest.raises(ConfigError, match="names a table"):
         load_config(path, {"FEDIVERDICT_DECIDE__FLAG_QUORUM__X": "1"})
+
+
+def test_paths_are_taken_from_the_folder_of_the_file(tmp_path):
+    for name in ("mine.toml", "mine.safetensors", "arch.json"):
+        (tmp_path / name).touch()
+    text = """
+    [scanner]
+    policy = "mine.toml"
+    model = "mine.safetensors"
+    architecture = "arch.json"
+    weights_folder = "weights"
+    [sources.a]
+    path = "pictures"
+    """
+    config = load_config(write(tmp_path, text), {})
+    scanner = config.scanner
+    found = (scanner.policy, scanner.model, scanner.architecture, str(scanner.weights_folder))
+    names = ("mine.toml", "mine.safetensors", "arch.json", "weights")
+    assert found == tuple(str(tmp_path / name) for name in names)
+    assert config.sources["a"].path == tmp_path / "pictures"
+
+
+def test_names_of_models_and_policies_are_no_paths(tmp_path):
+    text = "[scanner]\npolicy = 'default'\nmodel = 'ViT-B-32/openai'\n"
+    for name in ("default", "bundled"):
+        (tmp_path / name).touch()
+    scanner = load_config(write(tmp_path, text), {}).scanner
+    assert (scanner.policy, scanner.model) == ("default", "ViT-B-32/openai")
+    assert load_config(write(tmp_path, ""), {}).scanner.model == "bundled"
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "sqlite+pysqlite"])
+@pytest.mark.parametrize("name", ["with space", "100%25", "ü"])
+def test_a_sqlite_file_lies_in_the_folder_of_the_file(tmp_path, scheme, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    path = write(folder, f"[database]\nurl = '{scheme}:///state/x.db'\n")
+    url = make_url(load_config(path, {}).database.url)
+    assert url.database == str(folder / "state" / "x.db")
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "nonsense", "postgresql://me:secret@host/x"])
+def test_other_urls_are_left_as_they_are(tmp_path, url):
+    config = load_config(write(tmp_path, f"[database]\nurl = '{url}'\n"), {})
+    assert config.database.url == url
