@@ -29,10 +29,11 @@ def distance(one, other):
 
 
 @pytest.mark.parametrize("name", VECTORS)
-def test_all_eight_hashes_are_within_two_bits_of_pdqhash(name):
-    found = pdq(PICTURES[name])
+def test_the_hash_and_its_transpose_are_within_two_bits_of_pdqhash(name):
+    """The other six are better than the reference's, see below."""
+    found = pdq(PICTURES[name]).variants
     wanted = [bytes.fromhex(text) for text in VECTORS[name]["hashes"]]
-    assert all(distance(a, b) <= 2 for a, b in zip(found.variants, wanted, strict=True))
+    assert max(distance(found[n], wanted[n]) for n in (0, 6)) <= 2
 
 
 @pytest.mark.parametrize("name", VECTORS)
@@ -45,14 +46,13 @@ def test_the_vectors_cover_flat_and_rich_pictures():
     assert min(qualities) < 50 <= max(qualities)
 
 
-def test_each_variant_is_near_the_hash_of_the_picture_turned_that_way():
-    """Computed from one DCT block, it equals what turning the pixels and hashing again gives."""
-    image = photo("ascent").convert("L")
+@pytest.mark.parametrize("name", ["aero", "ascent", "camera"])
+def test_each_variant_is_the_hash_of_the_picture_turned_that_way(name):
+    """The reference's miss by up to 28 of the 31 bits that a match may: no room for an edit."""
+    image = photo(name).convert("L")
     variants = pdq(image).variants
     turned = [pdq(image if turn is None else image.transpose(turn)).variants[0] for turn in TURNS]
-    nearest = [min(range(8), key=lambda n: distance(variants[n], code)) for code in turned]
-    assert sorted(nearest) == list(range(8))
-    assert all(distance(variants[n], code) <= 31 for n, code in zip(nearest, turned, strict=True))
+    assert all(distance(a, b) <= 2 for a, b in zip(variants, turned, strict=True))
 
 
 def test_a_flat_picture_has_quality_zero():
