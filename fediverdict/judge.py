@@ -148,7 +148,8 @@ class Judge:
         """Scan decoded pictures in one batch and store the verdicts before answering."""
         if self.scanner is None:
             raise ModelError("scanner.enabled is false here, so nothing can be scanned")
-        pictures = [look.picture for look in looks if look.picture is not None]
+        to_scan = {look.fingerprint.sha256: look.picture for look in looks if look.picture}
+        pictures = list(to_scan.values())  # the same bytes twice in a batch are scanned once
         classifier = await self.scanner.load()
         scores = await self.scanner.score(pictures)
         now = int(self._clock())
@@ -157,9 +158,11 @@ class Judge:
             for picture, scored in zip(pictures, scores, strict=True)
         ]
         await self.store.write(self._record, pictures, verdicts, classifier.pipeline)
+        self.judgements.forget()
         return [
-            (await self.store.read(self._after_scan, picture)).answer(scanned=True)
-            for picture in pictures
+            (await self.store.read(self._after_scan, look.picture)).answer(scanned=True)
+            for look in looks
+            if look.picture
         ]
 
     async def remember(self, looks: Sequence[Look]) -> None:

@@ -48,10 +48,12 @@ class Judgements:
         return self._judgement
 
     def adopt(self, connection: Connection, pipeline: str, now: int) -> Judgement:
-        """Note that scans are made with `pipeline` from now on, and return the judgement."""
-        current = self.current(connection)
+        """Note that scans are made with `pipeline` from now on, and return the judgement.
+
+        It is not kept here: the transaction may yet roll back, and others must not see it sooner.
+        """
         terms = PipelineTerms(self._own_thresholds(pipeline), PipelineState.DEFAULT)
-        if current.pipelines.get(pipeline) != terms:
+        if self._read(connection).pipelines.get(pipeline) != terms:
             remember_own_pipeline(
                 connection,
                 pipeline,
@@ -59,9 +61,12 @@ class Judgements:
                 thresholds=terms.thresholds,
                 now=now,
             )
-            self._judgement = self._read(connection)
-            self.settle(connection, now)
-        return self.current(connection)
+            settle_if_changed(connection, self._read(connection), now=now)
+        return self._read(connection)
+
+    def forget(self) -> None:
+        """Read the tables anew at the next call; to be called when an adoption is committed."""
+        self._judgement = None
 
     def settle(self, connection: Connection, now: int) -> None:
         """Let the near-match codes follow rules or thresholds that an admin changed."""

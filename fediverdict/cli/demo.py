@@ -14,6 +14,8 @@ from fediverdict.errors import UserError
 from scanner.engine import NO_TORCH, is_installed
 from scanner.errors import ModelError
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 @click.command()
 @click.option("--keep", is_flag=True, help="Leave the two instances running until Ctrl-C.")
@@ -22,7 +24,8 @@ def demo(keep: bool, as_json: bool) -> int:
     """Run two instances: alpha scans pictures, beta follows it and answers without inference."""
     if not is_installed():
         raise ModelError(NO_TORCH)
-    signal.signal(signal.SIGTERM, _end)  # so that the two instances end with the demo
+    for sign in SIGNALS:  # so that the two instances end with the demo
+        signal.signal(sign, _end)
     with tempfile.TemporaryDirectory(prefix="fediverdict-demo-") as folder:
         story = Demo(Path(folder), lambda text: click.echo(text, err=as_json))
         try:
@@ -31,6 +34,8 @@ def demo(keep: bool, as_json: bool) -> int:
             if keep:
                 _wait(story)
         finally:
+            for sign in SIGNALS:  # impatience must not leave a process behind
+                signal.signal(sign, signal.SIG_IGN)
             story.stop()
         return _verdict(story)
 

@@ -1,8 +1,11 @@
 """The demo keeps its promises, and its JSON has the documented form."""
 
 import json
+import signal
+import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -66,3 +69,23 @@ def test_the_story_names_the_settings_it_changed(shown):
     _, story = shown
     for setting in ("flag_quorum = 1", "trust.audit = off", "feed.seal_seconds = 2"):
         assert setting in story
+
+
+def test_however_often_it_is_told_to_end_no_process_stays():
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "fediverdict", "demo", "--json"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    said = (line for line in demo.stderr if " serves on http://127.0.0.1:" in line)
+    ports = [int(next(said).rpartition(":")[2]) for _ in ("alpha", "beta")]
+    for sign in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP):
+        demo.send_signal(sign)
+        time.sleep(0.1)
+    _, rest = demo.communicate(timeout=60)
+    assert (demo.returncode, "Traceback" in rest) == (3, False)
+    for port in ports:
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) != 0

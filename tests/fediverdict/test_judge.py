@@ -181,3 +181,34 @@ async def test_sharing_twice_publishes_once_and_a_verdict_can_be_shared_later(ju
         await judge.judge(png(GREEN), "all")
     feeds = store.read_now(lambda c: c.execute(select(feed_rows.c.feed)).scalars().all())
     assert feeds == [Feed.CLEAN]
+
+
+async def test_a_pipeline_seen_before_its_commit_is_not_missed_after_it(judge, store, monkeypatch):
+    record = judge._record
+
+    def while_another_request_reads(connection, *rest):
+        record(connection, *rest)
+        judge.judgements._read_at = float("-inf")
+        store.read_now(judge.judgements.current)  # does not see what is not committed
+
+    monkeypatch.setattr(judge, "_record", while_another_request_reads)
+    assert (await judge.judge(png(RED))).decision is Decision.FLAGGED
+
+
+async def test_an_adoption_that_is_rolled_back_is_made_again(judge, store):
+    def fail(connection):
+        judge.judgements.adopt(connection, "ab" * 32, 1)
+        raise RuntimeError("the disk is full")
+
+    with pytest.raises(RuntimeError):
+        store.write_now(fail)
+    store.write_now(judge.judgements.adopt, "ab" * 32, 1)
+    fresh = Judgements(Config(), load_policy("test"))
+    assert "ab" * 32 in store.read_now(fresh.current).pipelines
+
+
+async def test_the_same_bytes_twice_in_a_batch_are_scanned_once(judge, scanner):
+    looks = [await judge.look(png(RED), sha256_of(png(RED))) for _ in range(3)]
+    answers = await judge.scan(looks)
+    assert [answer.decision for answer in answers] == [Decision.FLAGGED] * 3
+    assert scanner.batches == [1]
