@@ -79,6 +79,7 @@ def test_however_often_it_is_told_to_end_no_process_stays():
         text=True,
         env=environment(),
     )
+    assert demo.stderr is not None
     said = (line for line in demo.stderr if " serves on http://127.0.0.1:" in line)
     ports = [int(next(said).rpartition(":")[2]) for _ in ("alpha", "beta")]
     for sign in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP):
