@@ -62,6 +62,7 @@ class _Case:
     findings: tuple[FindingMatch, ...]  # near and probable, of rules not dismissed
     scan_left: bool
     cut: bool  # the near search met its limit
+    compared: bool  # near matches were looked for
 
     @classmethod
     def of(
@@ -93,6 +94,7 @@ class _Case:
             ),
             can_scan and not any(_is_default_scan(match, judgement) for match in fresh),
             evidence.cut,
+            evidence.compared,
         )
 
     @property
@@ -230,6 +232,8 @@ def _peers_clear(case: _Case, throw: float) -> Outcome | None:
     if not counted or weigh.total(counted, judgement, cap) < 2 * judgement.clean_quorum:
         return None
     matches = [match for match, _ in counted]
+    if not case.compared:
+        return _outcome(Decision.UNKNOWN, Reason.NOT_COMPARED, matches)
     rates = [judgement.trust_in(match.verdict.issuer).audit_rate for match in matches]
     if judgement.audits and case.scan_left and throw < max(rates):
         return _outcome(Decision.UNKNOWN, Reason.AUDIT, matches)

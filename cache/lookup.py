@@ -159,7 +159,12 @@ def evidence(
         matches = _verdicts_of(connection, hit) | matches
         if hit.own:
             found = _findings_of(connection, hit) | found
-    return Evidence(tuple(matches.values()), tuple(found.values()), cut=met_limit(hits))
+    return Evidence(
+        tuple(matches.values()),
+        tuple(found.values()),
+        cut=met_limit(hits),
+        compared=near is None or (bool(fingerprint.pdq) and fingerprint.pdq_quality is not None),
+    )
 
 
 def _exact(

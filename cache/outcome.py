@@ -23,6 +23,7 @@ class Reason(StrEnum):
     SUSPECTED = "suspected"  # 6: some flags, a probable match, or a flag we cannot weigh
     PEERS_CLEAR = "peers-clear"  # 7
     AUDIT = "audit"  # 7, but this picture is scanned all the same
+    NOT_COMPARED = "not-compared"  # 7, but no PDQ is known: a flagged twin of ours would be missed
     NO_EVIDENCE = "no-evidence"  # 8
 
 
@@ -58,6 +59,8 @@ _SENTENCES = {
     Reason.SUSPECTED: "There is some evidence against it ({kind}, {issuers}), short of the flag"
     " quorum: it has to be scanned or looked at.",
     Reason.PEERS_CLEAR: "Trusted peers ({issuers}) clear every rule with the clean quorum.",
+    Reason.NOT_COMPARED: "Trusted peers ({issuers}) clear it, but without the picture or its PDQ it"
+    " cannot be compared with what is flagged here: send the picture.",
     Reason.AUDIT: "Trusted peers ({issuers}) clear it, but it is scanned to audit them.",
     Reason.NO_EVIDENCE: "Nothing known here settles it.",
 }

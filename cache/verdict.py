@@ -124,3 +124,4 @@ class Evidence:
     matches: tuple[Match, ...] = ()
     findings: tuple[FindingMatch, ...] = ()
     cut: bool = False  # the near search met its limit: there may be more than stands here
+    compared: bool = True  # False: no PDQ was known, so near matches could not be looked for

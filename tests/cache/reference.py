@@ -23,6 +23,7 @@ class _Reference:
     def __init__(self, evidence, judgement, now, can_scan, throw):
         self.j, self.now, self.throw = judgement, now, throw
         self.findings, self.cut = evidence.findings, evidence.cut
+        self.compared = evidence.compared
         self.own = [m for m in evidence.matches if m.verdict.issuer == SELF]
         alive = [m for m in evidence.matches if m.verdict.issuer != SELF and self._expires(m) > now]
         self.peers = [m for m in alive if not any(self._beats(o, m) for o in alive)]
@@ -114,6 +115,8 @@ class _Reference:
             return Decision.UNKNOWN  # 8
         rate = max(self.j.trust_in(m.verdict.issuer).audit_rate for m in counted)
         if self.j.audits and self.can_scan and self.throw < rate:
+            return Decision.UNKNOWN
+        if not self.compared:  # "the first hit pays the perceptual path once"
             return Decision.UNKNOWN
         return Decision.CLEAN
 

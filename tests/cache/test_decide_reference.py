@@ -32,14 +32,16 @@ def _row(match):
 def _evidences(of_matches, of_findings):
     """Evidence as a database can hold it: no row twice, no two findings in one second."""
     return st.builds(
-        lambda rows, found, cut: Evidence(
+        lambda rows, found, cut, compared: Evidence(
             tuple(rows),
             tuple(replace(f, decided=f.decided - 9 * i) for i, f in enumerate(found)),
             cut,
+            compared,
         ),
         st.lists(of_matches, max_size=7, unique_by=_row),
         of_findings,
         st.sampled_from([False, False, False, True]),
+        st.sampled_from([True, True, True, False]),
     )
 
 

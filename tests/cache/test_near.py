@@ -1,5 +1,7 @@
 """Near search against brute force, at its radii and one bit past them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -221,6 +223,22 @@ def _row(number, code):
         pdq = code
 
     return Row()
+
+
+def test_peers_clear_nothing_that_could_not_be_compared(sqlite_store):
+    """Without a PDQ our own flagged twin of the picture would go unseen."""
+    clean = exact(verdict(GOOD, A))
+    outcome = decide(Evidence((clean,), compared=False), judgement(), now=NOW, can_scan=True)
+    assert (outcome.decision, outcome.reason) == ("unknown", Reason.NOT_COMPARED)
+    own = exact(verdict(GOOD))
+    assert decide(
+        Evidence((own,), compared=False), judgement(), now=NOW, can_scan=False
+    ).decision == ("clean")
+    asked = fingerprint("asked")
+    bare = replace(asked, pdq=None, pdq_quality=None)
+    for ours, compared in ((asked, True), (bare, False)):
+        found = sqlite_store.read_now(evidence, NearIndex(), fingerprint=ours)
+        assert found.compared is compared
 
 
 def test_an_answer_that_is_remembered_is_forgotten_when_a_code_changes(sqlite_store):
