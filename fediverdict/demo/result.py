@@ -95,7 +95,7 @@ def _scanned_why(demo: Demo) -> list[str]:
     scanned = [one for one in demo.asked if one.answer["scanned"]]
     why = Counter((one.question.group, one.question.picture.is_pattern) for one in scanned)
     return [
-        f"scanned {count} {'test pattern' if pattern else 'harmless'}: {WHY[group]}"
+        f"scanned {count} {'showing a test pattern' if pattern else 'harmless'}: {WHY[group]}"
         for (group, pattern), count in why.items()
     ]
 
