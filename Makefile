@@ -27,8 +27,8 @@ help: ## say what each target does
 setup: .venv/dev ## install everything for development into .venv
 
 demo: ## two instances on loopback: one scans real pictures, the other reuses its verdicts
-	@start=$$(date +%s); $(MAKE) --no-print-directory .venv/clip && \
-	  echo "installed in $$(( $$(date +%s) - start )) s"
+	@{ start=$$(date +%s); $(MAKE) --no-print-directory .venv/clip && \
+	  echo "installed in $$(( $$(date +%s) - start )) s"; } >&2
 	@$(BIN)/fediverdict demo $(ARGS)
 
 run: .venv/clip ## serve an instance with ./config.toml (made by `fediverdict init`)

@@ -63,6 +63,10 @@ class FeedSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    seal_seconds: float = Field(default=60.0, ge=0)  # age of the oldest unsealed clean row
-    seal_flagged_seconds: float = Field(default=10.0, ge=0)  # flagged rows and retractions
+    seal_seconds: float = Field(
+        default=60.0, ge=0, allow_inf_nan=False
+    )  # age of the oldest unsealed clean row
+    seal_flagged_seconds: float = Field(
+        default=10.0, ge=0, allow_inf_nan=False
+    )  # flagged rows and retractions
     page_rows: int = Field(default=1_000, ge=1, le=1_000)

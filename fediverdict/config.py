@@ -10,7 +10,7 @@ import os
 import tomllib
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -75,10 +75,10 @@ class ApiSettings(Settings):
 
 
 class SourceSettings(Settings):
-    """A place where pictures lie."""
+    """A place where pictures lie; a folder does not tell which of them are public."""
 
     path: Path
-    share: Share = "off"
+    share: Literal["off", "all"] = "off"
 
 
 class PipelineSettings(Settings):
@@ -162,23 +162,27 @@ def read_config(text: str, path: Path, environment: Mapping[str, str] = os.envir
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
-    return parse_config(_overlaid(values, environment), path)
+    return parse_config(_overlaid(values, environment), path, _overlays(environment))
 
 
-def parse_config(values: Mapping[str, Any], path: Path) -> Config:
+def parse_config(values: Mapping[str, Any], path: Path, overlays: Sequence[str] = ()) -> Config:
     """Check the values of a config file; relative paths are taken from its folder."""
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_sentence(error)}") from error
+        where = f"{path} with {', '.join(overlays)}" if overlays else path
+        raise ConfigError(f"{where}: {_sentence(error)}") from error
     return _absolute(config, path.resolve().parent)
 
 
+def _overlays(environment: Mapping[str, str]) -> list[str]:
+    """Return the environment variables that set something."""
+    return sorted(n for n in environment if n.startswith(ENV_PREFIX) and n != ENV_CONFIG)
+
+
 def _overlaid(values: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
-    for name, text in sorted(environment.items()):
-        if not name.startswith(ENV_PREFIX) or name == ENV_CONFIG:
-            continue
-        table = values
+    for name in _overlays(environment):
+        text, table = environment[name], values
         *path, last = name.removeprefix(ENV_PREFIX).lower().split("__")
         for key in path:
             table = table.setdefault(key, {})

@@ -65,7 +65,7 @@ def read(data: bytes, limits: Limits) -> Picture:
     except MemoryError as error:
         raise OverLimit("decoding it takes more memory than there is") from error
     except Exception as error:
-        raise Undecodable(f"the decoder gave up: {type(error).__name__}") from error
+        raise Undecodable(f"cut short or damaged ({type(error).__name__})") from error
 
 
 def content_of(data: bytes, limits: Limits) -> bytes | None:

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import click
 import migrations
 from cache.database import Store
 from fediverdict.config import Config, find_config, load_config
+from fediverdict.errors import UserError
 
 
 class Context:
@@ -39,6 +41,16 @@ class Context:
         store = open_store(self.config)
         click.get_current_context().call_on_close(store.close)
         return store
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder that only we may read, unless it is there; raises UserError."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"no permission to write in {folder}")
 
 
 def open_store(config: Config) -> Store:

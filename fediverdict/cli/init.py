@@ -15,7 +15,7 @@ from cache.database import Store
 from cache.secret import instance_secret
 from cache.tokens import Scope, create_token, list_tokens
 from federation.keystore import ensure_keys
-from fediverdict.cli.context import Context, json_option, pass_context, print_json
+from fediverdict.cli.context import Context, json_option, make_folder, pass_context, print_json
 from fediverdict.config import DEFAULT_NAME, Config, load_config, read_config
 from fediverdict.errors import UsageError, UserError
 
@@ -42,16 +42,17 @@ policy = "test"              # knows test patterns only; see the README for a re
 
 @click.command()
 @click.option("--base-url", help="Public address, e.g. https://verdict.example.org.")
-@click.option("--port", type=click.IntRange(1, 65_535), default=8700, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65_535), help="Where to listen; default 8700.")
 @json_option
 @pass_context
-def init(context: Context, base_url: str | None, port: int, as_json: bool) -> None:
+def init(context: Context, base_url: str | None, port: int | None, as_json: bool) -> None:
     """Make config, database, keys and a first token; keep what is there."""
     path = context.named_path or Path(DEFAULT_NAME)
     if not path.exists():
-        _write_config(path, base_url or f"http://127.0.0.1:{port}", port)
-    elif base_url:
-        raise UsageError(f"{path} exists already; change base_url in the file, or remove it")
+        port = port or 8700
+        _write_config(path, f"http://127.0.0.1:{port}" if base_url is None else base_url, port)
+    elif base_url is not None or port is not None:
+        raise UsageError(f"{path} exists already; change base_url and port in it, or remove it")
     token = prepare(load_config(path))
     if as_json:
         print_json({"config": str(path), "token": token})
@@ -61,9 +62,9 @@ def init(context: Context, base_url: str | None, port: int, as_json: bool) -> No
 
 def prepare(config: Config) -> str | None:
     """Make folder, database, secret, keys and a first token; return the token if it is new."""
-    _make_folder(config.instance.state_dir)
+    make_folder(config.instance.state_dir)
     if config.database.url.startswith("sqlite:///"):
-        _make_folder(Path(config.database.url.removeprefix("sqlite:///")).parent)
+        make_folder(Path(config.database.url.removeprefix("sqlite:///")).parent)
     migrations.upgrade(config.database.url)
     store = Store.open(config.database.url)
     try:
@@ -78,13 +79,6 @@ def _first_rows(connection: Connection, now: int) -> str | None:
     if list_tokens(connection):
         return None
     return create_token(connection, "admin", FIRST_SCOPES, now=now)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error
 
 
 def _write_config(path: Path, base_url: str, port: int) -> None:

@@ -81,6 +81,9 @@ async def _answer(judge: Judge, picture: str) -> Answer:
 def read_picture(path: Path, limit_bytes: int) -> bytes:
     """Return a file's bytes, at most one more than the limit; raises UserError."""
     try:
+        if not path.is_file():
+            path.stat()
+            raise UsageError(f"{path} is no file; `fediverdict scan` takes folders")
         with path.open("rb") as file:
             return file.read(limit_bytes + 1)
     except FileNotFoundError as error:

@@ -50,7 +50,11 @@ def follow(context: Context, feed: str) -> None:
     `serve` must be running: it sends the request, and the peer asks it for our key.
     """
     state = asyncio.run(_follow(context, feed))
-    said = "is followed already" if state == "accepted" else "was asked; its admin must approve"
+    said = (
+        "is followed already"
+        if state == "accepted"
+        else "is asked by `serve`; its admin must approve"
+    )
     click.echo(f"{feed} {said}")
 
 
@@ -58,6 +62,23 @@ async def _follow(context: Context, feed: str) -> str:
     federation = build_federation(context.config, context.store)
     try:
         return await federation.follow(feed, context.config.peers.defaults)
+    finally:
+        await federation.stop()
+
+
+@peers.command()
+@click.argument("feed", metavar="HANDLE")
+@pass_context
+def unfollow(context: Context, feed: str) -> None:
+    """End following a feed (handle or URL, as `peers list --json` shows) and drop its verdicts."""
+    asyncio.run(_unfollow(context, feed))
+    click.echo(f"{feed} is followed no more")
+
+
+async def _unfollow(context: Context, feed: str) -> None:
+    federation = build_federation(context.config, context.store)
+    try:
+        await federation.unfollow(feed)
     finally:
         await federation.stop()
 

@@ -11,13 +11,16 @@ import click
 from cache.sightings import source_row
 from cache.verdict import Decision
 from fediverdict.cli.context import Context, json_option, pass_context, print_json, printable
-from fediverdict.config import Config, Share, SourceSettings, expanded
+from fediverdict.config import Config, SourceSettings, expanded
 from fediverdict.errors import UsageError
 from fediverdict.folder_scan import FolderScan, Seen
 from fediverdict.parts import build_judge
 
 FOUND = frozenset({Decision.FLAGGED, Decision.REVIEW})
 PROGRESS_SECONDS = 0.5
+PICTURE_SUFFIXES = frozenset(
+    ("", ".jpg", ".jpeg", ".jfif", ".png", ".apng", ".gif", ".webp", ".avif")
+)
 
 
 @click.command()
@@ -41,12 +44,16 @@ def source_of(config: Config, source: str) -> tuple[str, SourceSettings]:
     """Return the source's name and settings; a folder that the config lacks shares nothing."""
     if source in config.sources:
         return source, config.sources[source]
+    if not source:
+        raise UsageError("SOURCE is empty; give a folder, or a name under [sources]")
     folder = expanded(Path(source)).resolve()
     for name, settings in config.sources.items():
         if settings.path.resolve() == folder:
             return name, settings
     if not folder.exists():
         raise UsageError(f"there is no folder {source}, and no [sources.{source}] in the config")
+    if not folder.is_dir():
+        raise UsageError(f"{source} is not a folder; `fediverdict lookup` takes single pictures")
     return str(folder), SourceSettings(path=folder)
 
 
@@ -54,19 +61,17 @@ async def _scan(context: Context, name: str, settings: SourceSettings, report: "
     judge = build_judge(context.config, context.store)
     folder = str(settings.path)
     source_id = await context.store.write(source_row, name=name, kind="folder", location=folder)
-    one_pass = FolderScan(judge, source_id, settings.path, _share(settings.share))
+    one_pass = FolderScan(judge, source_id, settings.path, settings.share)
     async for seen in one_pass.run(context.config.scanner.batch):
         report.add(seen)
     if judge.scanner is None:
         click.echo("nothing can be scanned here; what nobody judged stays unknown", err=True)
 
 
-def _share(share: Share) -> Share:
-    if share == "public":
-        raise UsageError(
-            'a folder does not tell which pictures are public; set share to "off" or "all"'
-        )
-    return share
+def _is_no_picture(seen: Seen) -> bool:
+    """Tell whether it is a file that neither decodes as a picture nor is named as one."""
+    undecodable = seen.answer is not None and seen.answer.decision is Decision.UNDECODABLE
+    return undecodable and Path(seen.key).suffix.lower() not in PICTURE_SUFFIXES
 
 
 class Report:
@@ -84,6 +89,9 @@ class Report:
 
     def add(self, seen: Seen) -> None:
         """Take one file."""
+        if _is_no_picture(seen):
+            self._counts["no-picture"] += 1
+            return
         self._counts["pictures"] += 1
         if seen.answer is None:
             self._counts["unreadable"] += 1
@@ -117,7 +125,13 @@ class Report:
     def finish(self) -> None:
         """Print the sums."""
         seconds = time.monotonic() - self._started
-        names = ("pictures", "scanned", "unreadable", *(str(decision) for decision in Decision))
+        names = (
+            "pictures",
+            "scanned",
+            "unreadable",
+            "no-picture",
+            *(str(decision) for decision in Decision),
+        )
         counts = {name: self._counts[name] for name in names}
         if self._as_json:
             print_json({"summary": counts, "seconds": round(seconds, 3)})

@@ -8,7 +8,7 @@ import click
 from aiohttp import web
 
 from fediverdict.app import build_app
-from fediverdict.cli.context import Context, pass_context
+from fediverdict.cli.context import Context, make_folder, pass_context
 from fediverdict.errors import UsageError, UserError
 
 ROOMS = ("fediverdict", "federation", "scanner", "cache")
@@ -23,6 +23,7 @@ def serve(context: Context, verbose: bool) -> None:
     chatty = (*ROOMS, "aiohttp.access") if verbose else ROOMS
     for name in chatty:
         logging.getLogger(name).setLevel(logging.INFO)
+    make_folder(context.config.instance.state_dir)
     asyncio.run(_serve(context))
 
 

@@ -101,6 +101,8 @@ def _walk(
                 yield from _walk(f"{key}/", _entries(Path(entry.path)), report)
             elif entry.is_file(follow_symlinks=False):
                 yield _item(key, entry.stat(follow_symlinks=False))
+            elif entry.is_symlink():
+                raise SourceError(f"{entry.path} is a link and was left out")
         except (OSError, SourceError) as error:
             report(
                 str(error) if isinstance(error, SourceError) else f"{entry.path}: {error.strerror}"

@@ -1,5 +1,7 @@
 """Every command in the README is run here, in order, as a reader would run it."""
 
+import contextlib
+import json
 import os
 import re
 import shutil
@@ -16,7 +18,7 @@ from fediverdict.demo.instance import environment, free_port
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text("utf-8")
-INSTALL = "pip install 'fediverdict[clip]' "
+INSTALL = "pip install '.[clip]' "
 
 
 def section(title):
@@ -52,7 +54,8 @@ def test_the_five_minutes_work_as_written(tmp_path):
     try:
         out, err = wait_for(done, tmp_path)
     finally:
-        os.killpg(done.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # the last block ended both servers
+            os.killpg(done.pid, signal.SIGKILL)
     assert done.returncode == 0, (out, err)
     photos = len(list((clone / "fediverdict" / "demo_photos").glob("*.jpg")))
     assert out.count("Trusted peers") >= photos
@@ -73,13 +76,34 @@ def test_the_server_section_works_as_written(tmp_path):
         "fediverdict init --base-url https://verdict.example.org",
         "fediverdict serve",
     ]
-    for line in lines[:1]:
-        command = [sys.executable, "-m", *line.split()]
-        done = subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment()
-        )
-        assert done.returncode == 0, done.stderr
-        assert "serve" in done.stdout
+    ran = {"cwd": tmp_path, "text": True, "env": environment()}
+    first, second = ([sys.executable, "-m", *line.split()] for line in lines)
+    done = subprocess.run(first, capture_output=True, check=False, **ran)
+    assert done.returncode == 0, done.stderr
+    assert "serve" in done.stdout
+    ran["env"]["FEDIVERDICT_HTTP__PORT"] = str(free_port())
+    with subprocess.Popen(second, stdout=subprocess.PIPE, **ran) as served:
+        said = served.stdout.readline() if served.stdout else ""
+        served.terminate()
+    assert "listens on" in said
+    assert served.returncode == 0
+
+
+@pytest.mark.slow
+def test_a_fresh_clone_installs_and_shows_the_demo(tmp_path):
+    """`make demo` needs nothing but Python and the registries, and prints one JSON object."""
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(tmp_path / "clone")], check=True)
+    done = subprocess.run(
+        ["make", "--silent", "demo", "ARGS=--json"],
+        cwd=tmp_path / "clone",
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["wrong_clean"] == 0
+    assert "installed in" in done.stderr
 
 
 def test_every_make_target_that_the_readme_names_exists():

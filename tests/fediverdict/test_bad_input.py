@@ -33,7 +33,45 @@ def test_a_folder_that_does_not_exist(run, config):
 
 
 def test_a_source_that_is_a_file(run, config):
-    is_one_sentence(run("scan", config, config=config), 3, "folder")
+    is_one_sentence(run("scan", config, config=config), 2, "folder")
+    is_one_sentence(run("scan", "", config=config), 2, "SOURCE is empty")
+
+
+def test_a_folder_in_the_place_of_a_picture(run, config, tmp_path):
+    is_one_sentence(run("lookup", tmp_path, config=config), 2, "is no file", "scan")
+
+
+def test_a_state_folder_that_cannot_be_made(run, config):
+    config.write_text(config.read_text() + "[instance]\nstate_dir = '/proc/none'\n")
+    is_one_sentence(run("serve", config=config), 3, "/proc/none")
+
+
+def test_an_option_that_an_existing_config_would_swallow(run, config):
+    for option in (["--port", "9999"], ["--base-url", "https://a.example"], ["--base-url", ""]):
+        is_one_sentence(run("init", *option, config=config), 2, "exists already")
+
+
+def test_a_wrong_environment_variable_is_named(run, config, monkeypatch):
+    monkeypatch.setenv("FEDIVERDICT_FOO", "1")
+    is_one_sentence(run("peers", "list", config=config), 2, "FEDIVERDICT_FOO")
+
+
+def test_a_feed_that_is_not_followed(run, config):
+    ended = run("peers", "unfollow", "clean@example.org", config=config)
+    is_one_sentence(ended, 3, "clean@example.org", "peers list")
+
+
+def test_files_that_are_no_pictures_are_counted_and_not_listed(run, config, tmp_path):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("no picture")
+    (folder / "broken.jpg").write_text("no picture either")
+    (folder / "link.jpg").symlink_to(folder / "broken.jpg")
+    ended = run("scan", folder, config=config)
+    assert "notes.txt" not in ended.out
+    assert "broken.jpg" in ended.out
+    assert "1 no-picture" in ended.out
+    assert "link.jpg is a link and was left out" in ended.err
 
 
 def test_a_file_that_does_not_exist(run, config):
@@ -70,7 +108,7 @@ def test_a_database_that_was_never_made(run, tmp_path):
 
 
 def test_a_database_of_a_newer_version(run, config, tmp_path):
-    engine = create_engine(f"sqlite:///{tmp_path}/state/fediverdict.sqlite3")
+    engine = create_engine(f"sqlite:///{tmp_path}/fediverdict.sqlite3")
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     engine.dispose()
@@ -79,8 +117,7 @@ def test_a_database_of_a_newer_version(run, config, tmp_path):
 
 
 def test_a_database_that_is_no_database(run, tmp_path):
-    (tmp_path / "state").mkdir()
-    (tmp_path / "state" / "fediverdict.sqlite3").write_text("this is not a database at all")
+    (tmp_path / "fediverdict.sqlite3").write_text("this is not a database at all")
     path = tmp_path / "config.toml"
     path.write_text("")
     is_one_sentence(run("peers", "list", config=path), 3, "database")
@@ -112,7 +149,7 @@ def as_nobody(config, tmp_path, run):
     run("peers", "list", config=config)  # imports what it needs while that is allowed
     for parent in (tmp_path, *tmp_path.parents[:3]):
         parent.chmod(0o755)
-    for path in (tmp_path / "state", *(tmp_path / "state").iterdir()):
+    for path in (tmp_path, tmp_path / "state", *tmp_path.glob("fediverdict.sqlite3*")):
         os.chown(path, NOBODY, NOBODY)
     os.seteuid(NOBODY)
     yield
@@ -129,7 +166,7 @@ def test_a_folder_without_permission(run, config, tmp_path, request):
 def test_a_database_without_permission(run, config, tmp_path, request):
     request.getfixturevalue("as_nobody")
     os.seteuid(0)
-    os.chown(tmp_path / "state" / "fediverdict.sqlite3", 0, 0)
+    os.chown(tmp_path / "fediverdict.sqlite3", 0, 0)
     os.seteuid(NOBODY)
     is_one_sentence(run("peers", "list", config=config), 3, "database")
 

@@ -76,6 +76,8 @@ def test_an_unknown_environment_variable_of_ours_is_refused(tmp_path):
         ("[instance]\nbase_url = 'http://example.org'", "https://"),
         ("[pipelines.abc]\nthresholds = {}", "pipelines.abc"),
         ("[sources.x]\npath = '/x'\nshare = 'some'", "sources.x.share"),
+        ("[sources.x]\npath = '/x'\nshare = 'public'", "sources.x.share"),
+        ("[feed]\nseal_seconds = inf", "feed.seal_seconds"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(tmp_path, text, said):
@@ -95,7 +97,7 @@ def test_relative_paths_are_taken_from_the_folder_of_the_file(tmp_path):
     config = load_config(write(tmp_path, "[sources.x]\npath = 'pics'"), {})
     assert config.sources["x"].path == tmp_path / "pics"
     assert config.instance.state_dir == tmp_path / "state"
-    assert config.database.url == f"sqlite:///{tmp_path}/state/fediverdict.sqlite3"
+    assert config.database.url == f"sqlite:///{tmp_path}/fediverdict.sqlite3"
 
 
 def test_a_value_where_a_table_stands_is_refused(tmp_path):
