@@ -129,6 +129,9 @@ def test_beta_answers_for_what_alpha_scanned_without_a_scan(pair):
         wanted = "flagged" if picture.is_pattern else "clean"
         assert (answer["decision"], answer["scanned"]) == (wanted, True), picture.name
     assert beta.scan(b"not a picture")["decision"] == "undecodable"
+    beta.run("peers", "unfollow", alpha.handle("flagged"))
+    assert held(beta) == 4
+    until(lambda: len(alpha.json("followers", "list", "--json")) == 1, "the Undo arrives")
 
 
 def test_a_follower_that_was_down_catches_up_by_itself(pair):
