@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 WeightInFile = Annotated[float, Field(ge=0.0, le=1.0)]
 QuorumInFile = Annotated[float, Field(ge=0.01, le=100.0)]
 
-LATER = "is not built yet; leave it at \"off\""
+LATER = 'is not built yet; leave it at "off"'
 
 
 def hundredths(number: float) -> int:
