@@ -2,12 +2,19 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 WeightInFile = Annotated[float, Field(ge=0.0, le=1.0)]
 QuorumInFile = Annotated[float, Field(ge=0.01, le=100.0)]
 
-LATER = 'is not built yet; leave it at "off"'
+
+def _only_off(value: str) -> str:
+    if value != "off":
+        raise ValueError(f'{value!r} is not built yet; leave it at "off"')
+    return value
+
+
+OnlyOff = Annotated[str, AfterValidator(_only_off)]
 
 
 def hundredths(number: float) -> int:
@@ -30,27 +37,13 @@ class DecideSettings(_Settings):
 
     clean_quorum: QuorumInFile = 1.0
     flag_quorum: QuorumInFile = 2.0
-    near_clean: str = "off"
-
-    @field_validator("near_clean")
-    @classmethod
-    def _only_off(cls, value: str) -> str:
-        if value != "off":
-            raise ValueError(f"near_clean = {value!r} {LATER}")
-        return value
+    near_clean: OnlyOff = "off"
 
 
 class TrustSettings(_Settings):
     """`[trust]`."""
 
-    audit: str = "off"
-
-    @field_validator("audit")
-    @classmethod
-    def _only_off(cls, value: str) -> str:
-        if value != "off":
-            raise ValueError(f"audit = {value!r} {LATER}")
-        return value
+    audit: OnlyOff = "off"
 
 
 class PeerDefaults(_Settings):
