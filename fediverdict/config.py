@@ -65,6 +65,7 @@ class HttpSettings(Settings):
     lookup_items: Annotated[int, Field(ge=1)] = 1_000
     lookup_bytes: Annotated[int, Field(ge=1_024)] = 1_048_576
     concurrent_scans: Annotated[int, Field(ge=1)] = 16
+    concurrent_decodes: Annotated[int, Field(ge=1)] = 2
     body_seconds: Annotated[float, Field(gt=0, le=3_600)] = 120.0
 
 

@@ -87,9 +87,12 @@ class Judge:
         scanner: Scanner | None,
         limits: Limits,
         clock: Callable[[], float] = time.time,
+        *,
+        decodes: int = 2,
     ) -> None:
         self.store, self.judgements, self.scanner = store, judgements, scanner
         self.limits, self._clock = limits, clock
+        self._decodes = asyncio.Semaphore(decodes)  # bounds the memory of hostile pictures
         self._near = NearIndex()
         self._secret = store.write_now(instance_secret)
         self._flights: dict[bytes, asyncio.Task[Answer]] = {}
@@ -124,7 +127,8 @@ class Judge:
         if known is not None and not self.must_scan(known):
             return known
         try:
-            picture = await asyncio.to_thread(read, data, self.limits)
+            async with self._decodes:
+                picture = await asyncio.to_thread(read, data, self.limits)
         except Undecodable as error:
             return Answer(Decision.UNDECODABLE, str(error))
         except OverLimit as error:

@@ -35,7 +35,8 @@ def build_judge(config: Config, store: Store, *, can_scan: bool = True) -> Judge
     judgements = Judgements(config, policy, has_scanner=has_scanner)
     if can_scan:
         store.write_now(judgements.settle, clock())
-    return Judge(store, judgements, scanner, config.limits)
+    decodes = config.http.concurrent_decodes
+    return Judge(store, judgements, scanner, config.limits, decodes=decodes)
 
 
 def own_instance(config: Config, store: Store) -> Instance:

@@ -2,6 +2,8 @@
 
 import asyncio
 import io
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from fediverdict.api import LookupItem
 from fediverdict.config import Config
 from fediverdict.judge import Judge
 from fediverdict.judgement import Judgements
+from scanner.decode import read
 from scanner.fingerprint import sha256_of
 from scanner.limits import Limits
 from scanner.policy import load_policy
@@ -79,6 +82,28 @@ async def test_concurrent_requests_share_one_scan_whoever_disconnects(judge, sca
     answers = await asyncio.gather(*others)
     assert [answer.decision for answer in answers] == [Decision.CLEAN] * 4
     assert scanner.batches == [1]
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+async def test_only_so_many_pictures_are_decoded_at_once(store, scanner, monkeypatch, limit):
+    running, most = 0, 0
+    lock = threading.Lock()
+
+    def slow(data, limits):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.05)
+        with lock:
+            running -= 1
+        return read(data, limits)
+
+    monkeypatch.setattr(judge_module, "read", slow)
+    judgements = Judgements(Config(), load_policy("test"))
+    judge = Judge(store, judgements, scanner, Limits(), decodes=limit)
+    await asyncio.gather(*(judge.judge(png(GREEN, seed)) for seed in range(7)))
+    assert most == limit
 
 
 async def test_a_failed_scan_is_not_remembered(judge, scanner, monkeypatch):
