@@ -4,8 +4,8 @@ A row's life:  waiting -> (2xx) deleted
                waiting -> (no connection, 401, 408, 429, 5xx) waiting, later
                waiting -> (other 4xx, blocked, or too many tries) dropped, kept with its error
 
-A dropped row loses its body, and goes after the time that ids are kept. At most `MAX_WAITING`
-rows wait for one inbox; what comes on top is not written down.
+A dropped row loses its body, and goes after the time that ids are kept. Once
+`MAX_WAITING` rows wait for one inbox, further pages are not written down; answers always are.
 
 Rows of one origin go out one after another; the first failure stops that origin until the
 row's next try, so a host that is down is asked once per wait and not once per row; a host that
@@ -51,12 +51,13 @@ class Delivery:
 def enqueue(conn: Connection, inbox: Url, activity: dict[str, object], now: int) -> None:
     """Write an activity down for delivery, in the caller's transaction; once per id and inbox.
 
-    Where `MAX_WAITING` rows wait for the inbox already, nothing is written down.
+    Where `MAX_WAITING` rows wait for the inbox already, a page is not written down.
     """
     to_inbox = deliveries.c.inbox == inbox
     known = select(deliveries.c.id).where(to_inbox, deliveries.c.activity_id == activity["id"])
     waiting = select(func.count()).where(to_inbox, deliveries.c.state == "waiting")
-    if conn.execute(known).first() is None and (conn.scalar(waiting) or 0) < MAX_WAITING:
+    has_room = activity["type"] != "Create" or (conn.scalar(waiting) or 0) < MAX_WAITING
+    if conn.execute(known).first() is None and has_room:
         conn.execute(
             deliveries.insert().values(
                 inbox=inbox,

@@ -109,13 +109,6 @@ class NotFound(FederationError):
     public = "Not found."
 
 
-class Gone(FederationError):
-    """What stood at this address was dropped for good."""
-
-    status = 410
-    public = "Gone."
-
-
 class TooManyRequests(FederationError):
     """A peer asks more often than its limit allows."""
 

@@ -120,12 +120,6 @@ def count_approved(conn: Connection, feed: Feed) -> int:
     return conn.scalar(select(func.count()).where(approved)) or 0
 
 
-def is_approved(conn: Connection, feed: Feed, actor_id: str) -> bool:
-    """Tell whether an actor may read `feed`."""
-    row = _row(conn, feed, actor_id)
-    return row is not None and row.state == APPROVED
-
-
 def is_follower(conn: Connection, actor_id: str) -> bool:
     """Tell whether an actor has a row here, whatever its state."""
     mine = select(followers.c.id).where(followers.c.actor_id == actor_id)

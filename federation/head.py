@@ -32,11 +32,6 @@ class HeadFile:
         """Return the noted head of `feed`, or None when none was noted (or none is readable)."""
         return self._heads.get(feed)
 
-    def covers(self, feed: str, epoch: str, page: int) -> bool:
-        """Tell whether a page may be served without noting anything first."""
-        head = self._heads.get(feed)
-        return head is not None and head.epoch == epoch and page <= head.page
-
     def note(self, feed: str, head: FeedHead) -> None:
         """Write the head of `feed` durably: file synced, renamed, folder synced.
 

@@ -49,6 +49,8 @@ def median_seconds(asked: Iterable[Asked]) -> float:
 def problems(demo: Demo) -> list[str]:
     """Return what the demo promised and did not keep; an empty list is a good demo."""
     found = [f"a test pattern was answered clean: {_name(o)}" for o in demo.asked if o.wrong_clean]
+    if not demo.in_clean_feed:
+        found.append("alpha's clean feed is empty, so nothing could be reused")
     for one in demo.asked:
         if _was_clean(demo, one) and not _is_clean_unscanned(one):
             found.append(f"alpha's clean verdict was not reused for {_name(one)}")

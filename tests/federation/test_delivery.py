@@ -1,6 +1,7 @@
 """Delivery: order, retries, what is given up and what never is."""
 
 import asyncio
+import json
 
 import pytest
 from aiohttp import web
@@ -171,6 +172,15 @@ async def test_asking_again_takes_over_the_new_inbox(ours, follower):
     await follower.follow(ours)
     await ours.settle()
     assert [row.inbox for row in ours.rows(followers)] == [f"{follower.base}/moved"]
+
+
+async def test_an_answer_is_written_down_however_many_pages_wait(ours, follower, monkeypatch):
+    """A page that is left out is pulled; an Accept that is left out would never come."""
+    monkeypatch.setattr(delivery, "MAX_WAITING", 2)
+    await seal(ours, *"abc")
+    await ours.federation.approve(follower.id, Feed.CLEAN)
+    kinds = [json.loads(row.body)["type"] for row in ours.rows(deliveries)]
+    assert kinds == ["Create", "Create", "Accept"]
 
 
 async def test_so_many_rows_wait_for_an_inbox_and_no_more(ours, follower, clock, monkeypatch):
