@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal
 
-from scanner.classifier import Classifier, combine
+from scanner.classifier import Classifier, combine, score_frames
 from scanner.engine import load_classifier
 from scanner.picture import Picture
 from scanner.policy import Policy
@@ -52,7 +52,7 @@ class Scanner:
 
     def _score(self, pictures: Sequence[Picture]) -> list[dict[str, int]]:
         frames = [frame for picture in pictures for frame in picture.frames]
-        scores = iter(self._loaded().score(frames))
+        scores = iter(score_frames(self._loaded(), frames))
         return [combine([next(scores) for _ in picture.frames]) for picture in pictures]
 
     def _loaded(self) -> Classifier:

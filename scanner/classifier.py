@@ -1,19 +1,25 @@
-"""What a classifier is to the rest of the program, and how frames add up to a picture."""
+"""What a classifier is to the rest of the program, and how frames add up to a picture.
+
+A classifier takes pixels of one fixed size (`Preprocess`) and gives integer scores; it knows
+nothing of files, frames and pictures. Others can bring their own: see `docs/classifiers.md`.
+"""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Protocol
 
+import numpy as np
 from PIL import Image
 
 from scanner.errors import ModelError
+from scanner.preprocess import Pixels, Preprocess
 
 SCORE_MAX = 10_000
 """A probability of 1 as an integer score."""
 
 
 class Classifier(Protocol):
-    """Scores frames by labels, and says by which pipeline."""
+    """Scores pixels by labels, and says by which pipeline; safe to call from threads."""
 
     @property
     def name(self) -> str: ...  # noqa: D102
@@ -24,9 +30,19 @@ class Classifier(Protocol):
     @property
     def labels(self) -> tuple[str, ...]: ...  # noqa: D102
 
-    def score(self, frames: Sequence[Image.Image]) -> list[dict[str, int]]:
-        """Return label -> 0..10000 for each frame, in order."""
+    @property
+    def preprocess(self) -> Preprocess: ...  # noqa: D102
+
+    def score(self, pixels: Pixels) -> list[dict[str, int]]:
+        """Return label -> 0..10000 for each entry of (n, height, width, 3) uint8, in order."""
         ...
+
+
+def score_frames(classifier: Classifier, frames: Sequence[Image.Image]) -> list[dict[str, int]]:
+    """Return label -> 0..10000 for each RGB frame, in order: its worst window counts."""
+    parts = [classifier.preprocess.of_frame(frame) for frame in frames]
+    scores = iter(classifier.score(np.concatenate(parts)) if parts else ())
+    return [combine([next(scores) for _ in part]) for part in parts]
 
 
 def combine(frame_scores: Sequence[Mapping[str, int]]) -> dict[str, int]:

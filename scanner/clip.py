@@ -2,43 +2,44 @@
 
 A label's probability is independent of the other labels: the softmax runs over the label's
 prompts and the policy's control prompts, and the label has its prompts' share. Texts are
-encoded once, at loading; a frame passes the image tower once for all labels (a long one once a
-window). Preprocessing is open_clip's own for the model, but never crops. Everything is computed
-in fp32. Safe to call from threads.
+encoded once, at loading; an entry of the pixels passes the image tower once for all labels.
+Preprocessing is open_clip's own for the model, but never crops (`preprocess.py`). Everything is
+computed in fp32. Safe to call from threads.
 """
 
 import logging
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
-from open_clip.transform import PreprocessCfg, image_transform_v2
-from PIL import Image
 from torch.nn import functional
 
-from scanner.classifier import combine, to_score
+from scanner.classifier import to_score
 from scanner.errors import ModelError
 from scanner.pipeline import describe, pipeline_id, preprocessing_text, whole_picture
 from scanner.policy import Policy
+from scanner.preprocess import Pixels, Preprocess
 from scanner.settings import ScannerSettings
 from scanner.weights import Checkpoint, Download, find_checkpoint
-from scanner.windows import windows
 
 PRECISION = "fp32"
 logger = logging.getLogger(__name__)
 
 
 class ClipClassifier:
-    """Scores frames by the labels of one policy with one open_clip model."""
+    """Scores pixels by the labels of one policy with one open_clip model."""
 
     def __init__(self, model: Any, checkpoint: Checkpoint, policy: Policy, batch: int) -> None:
         self._model, self._batch = model, batch
         self._device = next(model.parameters()).device
         preprocessing = whole_picture(model.visual.preprocess_cfg)
-        self._preprocess = image_transform_v2(PreprocessCfg(**preprocessing), is_train=False)
+        self._preprocess = Preprocess.of(preprocessing)
+        self._mean, self._std = (
+            torch.tensor(colour, device=self._device).view(1, 3, 1, 1)
+            for colour in (self._preprocess.mean, self._preprocess.std)
+        )
         self._scale = float(model.logit_scale.detach().exp())
         self._lock = threading.Lock()
         self._labels = tuple(policy.labels)
@@ -85,20 +86,22 @@ class ClipClassifier:
         """The labels of the policy, in its order."""
         return self._labels
 
-    def score(self, frames: Sequence[Image.Image]) -> list[dict[str, int]]:
-        """Return label -> 0..10000 for each frame, in order."""
-        parts = [windows(frame) for frame in frames]
-        flat = [window for part in parts for window in part]
-        found: list[dict[str, int]] = []
-        for start in range(0, len(flat), self._batch):
-            found.extend(self._score(flat[start : start + self._batch]))
-        scores = iter(found)
-        return [combine([next(scores) for _ in part]) for part in parts]
+    @property
+    def preprocess(self) -> Preprocess:
+        """What the model's input looks like."""
+        return self._preprocess
 
-    def _score(self, frames: Sequence[Image.Image]) -> list[dict[str, int]]:
-        pixels = torch.stack([self._preprocess(frame) for frame in frames])
+    def score(self, pixels: Pixels) -> list[dict[str, int]]:
+        """Return label -> 0..10000 for each entry of (n, height, width, 3) uint8, in order."""
+        found: list[dict[str, int]] = []
+        for start in range(0, len(pixels), self._batch):
+            found.extend(self._score(pixels[start : start + self._batch]))
+        return found
+
+    def _score(self, pixels: Pixels) -> list[dict[str, int]]:
         with self._lock, torch.inference_mode():
-            features = self._model.encode_image(pixels.to(self._device))
+            there = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2)
+            features = self._model.encode_image((there.float() / 255 - self._mean) / self._std)
             features = functional.normalize(features.float(), dim=-1)
             columns = [self._probability(features, self._prompts[name]) for name in self._labels]
         rows = torch.stack(columns, 1).cpu().tolist()

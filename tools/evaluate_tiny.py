@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from scanner.classifier import combine
+from scanner.classifier import combine, score_frames
 from scanner.decode import read
 from scanner.engine import load_classifier
 from scanner.limits import Limits
@@ -41,7 +41,7 @@ def evaluate(photos: Path | None, patterns_a_kind: int = PATTERNS_A_KIND) -> dic
             buffer = io.BytesIO()
             copy(image).save(buffer, "PNG")
             frames = read(buffer.getvalue(), Limits()).frames
-            scores[group, name, truth].append(combine(classifier.score(frames)))
+            scores[group, name, truth].append(combine(score_frames(classifier, frames)))
     rows = [_row(*key, found, thresholds) for key, found in sorted(scores.items(), key=str)]
     result: dict[str, object] = {"pipeline": dict(classifier.pipeline), "rows": rows}
     RESULTS.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from PIL import Image
 
-from scanner.classifier import combine
+from scanner.classifier import combine, score_frames
 from scanner.decode import read
 from scanner.engine import bundled_pipeline, load_classifier
 from scanner.errors import ModelError
@@ -30,7 +30,7 @@ def classifier():
 
 def scores(classifier, image, kind="PNG", **options):
     picture = read(encode(image, kind, **options), Limits())
-    return combine(classifier.score(picture.frames))
+    return combine(score_frames(classifier, picture.frames))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -59,7 +59,7 @@ def test_a_shape_over_a_photo_is_a_shape_and_no_pattern(classifier):
 def test_one_bad_frame_makes_a_bad_animation(classifier):
     frames = [photo("camera", (320, 240)), draw_pattern(2_000_000, (320, 240), "checker")]
     data = encode(frames[0], "PNG", save_all=True, append_images=frames[1:], duration=50)
-    each = classifier.score(read(data, Limits()).frames)
+    each = score_frames(classifier, read(data, Limits()).frames)
     assert each[0]["test-pattern"] < 5000 <= each[1]["test-pattern"]
     assert combine(each)["test-pattern"] == each[1]["test-pattern"]
 
@@ -67,8 +67,8 @@ def test_one_bad_frame_makes_a_bad_animation(classifier):
 def test_frames_score_the_same_alone_and_in_batches(classifier):
     """Within rounding: nine frames pass in batches of four, four and one."""
     frames = [draw_pattern(seed, (200, 150)) for seed in range(9)]
-    together = classifier.score(frames)
-    alone = [classifier.score([frame])[0] for frame in frames]
+    together = score_frames(classifier, frames)
+    alone = [score_frames(classifier, [frame])[0] for frame in frames]
     for one, other in zip(together, alone, strict=True):
         assert all(abs(one[label] - other[label]) <= 2 for label in one)
 
@@ -87,14 +87,14 @@ def test_a_single_pixel_can_be_scored(classifier):
 
 
 def test_no_frames_have_no_scores(classifier):
-    assert classifier.score([]) == []
+    assert score_frames(classifier, []) == []
 
 
 def test_threads_may_share_a_classifier(classifier):
     frames = [draw_pattern(seed, (160, 120)) for seed in range(8)]
-    wanted = [classifier.score([frame]) for frame in frames]
+    wanted = [score_frames(classifier, [frame]) for frame in frames]
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda frame: classifier.score([frame]), frames))
+        found = list(pool.map(lambda frame: score_frames(classifier, [frame]), frames))
     assert found == wanted
 
 
@@ -103,7 +103,7 @@ def test_a_label_does_not_depend_on_the_other_labels(classifier):
     alone = POLICY.model_copy(update={"labels": {"test-pattern": POLICY.labels["test-pattern"]}})
     other = load_classifier(ScannerSettings(device="cpu"), alone)
     frames = [draw_pattern(3, (200, 150)), photo("camera"), draw_shape(1, (200, 150))]
-    for one, two in zip(classifier.score(frames), other.score(frames), strict=True):
+    for one, two in zip(score_frames(classifier, frames), score_frames(other, frames), strict=True):
         assert abs(one["test-pattern"] - two["test-pattern"]) <= 2
     assert other.labels == ("test-pattern",)
     assert other.pipeline_id != classifier.pipeline_id
