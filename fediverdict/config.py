@@ -31,7 +31,7 @@ from federation.settings import FederationSettings, FeedSettings
 from fediverdict.errors import ConfigError
 from scanner.limits import Limits
 from scanner.policy import shipped_policies
-from scanner.settings import ScannerSettings
+from scanner.settings import ScannerSettings, ShadowSettings
 
 BUNDLED = "bundled"
 ENV_PREFIX = "FEDIVERDICT_"
@@ -221,15 +221,21 @@ def _absolute(config: Config, folder: Path) -> Config:
 
 def _absolute_scanner(scanner: ScannerSettings, folder: Path) -> ScannerSettings:
     """Return the settings with the paths among them absolute; names are left as they are."""
-    found = {
-        name: str(path)
-        for name in ("policy", "model", "architecture")
-        if (value := getattr(scanner, name)) and value not in (BUNDLED, *shipped_policies())
-        if (path := folder / expanded(Path(value))).exists()
-    }
     weights = scanner.weights_folder
     kept = {"weights_folder": folder / expanded(weights)} if weights else {}
-    return scanner.model_copy(update={**found, **kept})
+    shadow = scanner.shadow.model_copy(update=_absolute_names(scanner.shadow, folder))
+    update = {**_absolute_names(scanner, folder), **kept, "shadow": shadow}
+    return scanner.model_copy(update=update)
+
+
+def _absolute_names(settings: ScannerSettings | ShadowSettings, folder: Path) -> dict[str, str]:
+    """Return those of policy, model and architecture that are files, as absolute paths."""
+    return {
+        name: str(path)
+        for name in ("policy", "model", "architecture")
+        if (value := getattr(settings, name)) and value not in (BUNDLED, *shipped_policies())
+        if (path := folder / expanded(Path(value))).exists()
+    }
 
 
 def expanded(path: Path) -> Path:

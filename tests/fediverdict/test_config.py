@@ -24,6 +24,7 @@ def test_the_sample_config_holds_every_setting_with_its_default():
     values = tomllib.loads(sample.read_text())
     assert Config.model_validate(values) == Config()
     optional = {"scanner.architecture", "scanner.weights_sha256", "scanner.weights_folder"}
+    optional |= {"scanner.shadow.architecture", "scanner.shadow.weights_sha256"}
     for name in set(setting_names()) - optional:
         table = values
         for part in name.split("."):
