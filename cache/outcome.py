@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from cache.testcard import RULE as TEST_CARD
 from cache.verdict import SELF, Decision, FindingMatch, Match, MatchKind
 
 
@@ -65,12 +66,20 @@ _SENTENCES = {
     Reason.NO_EVIDENCE: "Nothing known here settles it.",
 }
 
+_OF_TEST_CARD = {
+    Reason.PERSON_UPHELD: "It is the installation test card, which every installation flags.",
+    Reason.NEAR_UPHELD: "It is near{distance} the installation test card; a person has to look.",
+}
+
 
 def explain(outcome: Outcome, *, show_distance: bool = True) -> str:
     """Return one sentence that says why, for people; the distance is not for everybody."""
     issuers = sorted({match.verdict.issuer for match in outcome.matches})
     names = ["this instance" if issuer == SELF else issuer for issuer in issuers]
-    return _SENTENCES[outcome.reason].format(
+    sentence = _SENTENCES[outcome.reason]
+    if outcome.rules == (TEST_CARD,):
+        sentence = _OF_TEST_CARD.get(outcome.reason, sentence)
+    return sentence.format(
         rules=" and ".join(outcome.rules) or "no rule",
         issuers=", ".join(names) or "this instance",
         distance=f" ({outcome.distance} bits)" if show_distance else "",

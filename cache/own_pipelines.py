@@ -3,6 +3,9 @@
 Decides which one is in use: of the settings in force, the one last used. Every other is retired:
 its flags are remembered, its clean verdicts count no more (design, "Deciding", step 4). Without
 this, a process that has not loaded the model would not know how to read our own verdicts.
+
+One that scored in shadow stays in shadow, also when shadow mode ends, until scans are made with
+it. One that ever decided here never goes into shadow: what it flagged would be forgotten.
 """
 
 import json
@@ -14,6 +17,9 @@ from cache.judgement import PipelineState, PipelineTerms
 from cache.rows import insert_into
 from cache.tables import own_pipelines
 
+IN_SHADOW = "shadow "
+"""What the settings of a pipeline in shadow begin with; no others do."""
+
 
 def remember_own_pipeline(
     connection: Connection,
@@ -24,11 +30,7 @@ def remember_own_pipeline(
     now: int,
 ) -> None:
     """Note that `pipeline` (hex id) scans here now; `settings` names model and policy."""
-    values = {
-        "settings": settings,
-        "thresholds": json.dumps(dict(thresholds), sort_keys=True),
-        "used": now,
-    }
+    values = _values(settings, thresholds, now)
     connection.execute(
         insert_into(connection, own_pipelines)
         .values(pipeline=pipeline, **values)
@@ -37,13 +39,58 @@ def remember_own_pipeline(
 
 
 def load_own_pipelines(connection: Connection, settings: str) -> dict[str, PipelineTerms]:
-    """Return the terms of every pipeline of ours: the one in use by `settings`, others retired."""
+    """Return the terms of every pipeline of ours.
+
+    The one in use by `settings` is the default, those that only ever scored in shadow are in
+    shadow, all others are retired.
+    """
     rows = connection.execute(select(own_pipelines).order_by(own_pipelines.c.used)).all()
     in_use = next((row.pipeline for row in reversed(rows) if row.settings == settings), None)
     return {
         row.pipeline: PipelineTerms(
             json.loads(row.thresholds),
-            PipelineState.DEFAULT if row.pipeline == in_use else PipelineState.RETIRED,
+            PipelineState.DEFAULT if row.pipeline == in_use else _past_state(row.settings),
         )
         for row in rows
     }
+
+
+def remember_shadow_pipeline(
+    connection: Connection,
+    pipeline: str,
+    *,
+    settings: str,
+    thresholds: Mapping[str, int],
+    now: int,
+) -> bool:
+    """Note that `pipeline` scores in shadow now; False, and nothing noted, if it decided here."""
+    values = _values(IN_SHADOW + settings, thresholds, now)
+    connection.execute(
+        insert_into(connection, own_pipelines)
+        .values(pipeline=pipeline, **values)
+        .on_conflict_do_update(
+            index_elements=["pipeline"],
+            set_=values,
+            where=own_pipelines.c.settings.startswith(IN_SHADOW, autoescape=True),
+        )
+    )
+    noted = select(own_pipelines.c.settings).where(own_pipelines.c.pipeline == pipeline)
+    return str(connection.execute(noted).scalar_one()).startswith(IN_SHADOW)
+
+
+def shadow_in_use(connection: Connection, settings: str) -> str | None:
+    """Return the pipeline (hex id) that last scored in shadow by `settings`."""
+    return connection.execute(
+        select(own_pipelines.c.pipeline)
+        .where(own_pipelines.c.settings == IN_SHADOW + settings)
+        .order_by(own_pipelines.c.used.desc(), own_pipelines.c.pipeline)
+    ).scalar()
+
+
+def _values(settings: str, thresholds: Mapping[str, int], now: int) -> dict[str, object]:
+    plain = json.dumps(dict(thresholds), sort_keys=True)
+    return {"settings": settings, "thresholds": plain, "used": now}
+
+
+def _past_state(settings: str) -> PipelineState:
+    return PipelineState.SHADOW if settings.startswith(IN_SHADOW) else PipelineState.RETIRED

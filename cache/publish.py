@@ -1,9 +1,9 @@
 """Decides which feed a verdict of ours enters.
 
-The law is design.md, "What is published". A picture stands in one feed at most. Appending is
-idempotent: what already stands in the feed is not said again, so that a crash or a rescan doubles
-nothing. The rows themselves are left to `statements`, sealing them into signed pages to
-`federation`; whether a source shares at all is left to the caller.
+The law is design.md, "What is published". A picture stands in one feed at most, the test card in
+none. Appending is idempotent: what already stands in the feed is not said again, so that a crash
+or a rescan doubles nothing. The rows themselves are left to `statements`, sealing them into signed
+pages to `federation`; whether a source shares at all is left to the caller.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +18,8 @@ from cache.rows import scores_text
 from cache.rules import Rule, Truth
 from cache.statements import Statement, change, settle
 from cache.tables import findings, images, issuers, pipelines
+from cache.testcard import RULE as TEST_CARD
+from cache.testcard import is_copy_of_test_card, is_test_card
 from cache.verdict import SELF, Basis, Feed, Finding, Verdict
 
 MARGIN = 1_000
@@ -86,9 +88,10 @@ def publish_finding(
     for name in sorted({rule, *_decided_here(connection, image_id)}):
         newest = found.get(name)
         upheld = newest is not None and newest.finding is Finding.UPHELD
+        leaves = name != TEST_CARD and not is_test_card(sha256, _content(connection, image_id))
         decided = newest.decided if newest else now
         human = _human(connection, sha256, name, decided, now)
-        settle(connection, human, Feed.FLAGGED if upheld else None)
+        settle(connection, human, Feed.FLAGGED if upheld and leaves else None)
 
 
 def published_in(connection: Connection, sha256: bytes) -> Feed | None:
@@ -175,7 +178,7 @@ def _wanted(
 def _entered(verdict: Verdict, judgement: Judgement, found: Mapping[str, Finding]) -> Feed | None:
     """Return the feed for a verdict by itself, given what persons found of its picture."""
     terms = judgement.terms(verdict)
-    if terms is None or not terms.current:
+    if terms is None or not terms.current or _is_of_test_card(verdict):
         return None
     feed = feed_for(verdict, judgement.rules, terms)
     if feed is Feed.CLEAN:
@@ -186,6 +189,19 @@ def _entered(verdict: Verdict, judgement: Judgement, found: Mapping[str, Finding
         if found.get(name) is not Finding.DISMISSED
     }
     return feed if feed_for(verdict, rest, terms) is Feed.FLAGGED else None
+
+
+def _is_of_test_card(verdict: Verdict) -> bool:
+    """Tell whether it is on the card or a copy of it: whatever our model says, it stays here."""
+    card = is_test_card(verdict.sha256, verdict.content)
+    return card or is_copy_of_test_card(verdict.pdq)
+
+
+def _content(connection: Connection, image_id: int) -> bytes | None:
+    found: bytes | None = connection.execute(
+        select(images.c.content).where(images.c.id == image_id)
+    ).scalar_one_or_none()
+    return found
 
 
 def _published(connection: Connection, image_id: int) -> list[Verdict]:

@@ -204,11 +204,15 @@ SETTLED_BY = "codes-settled-by"
 
 
 def settle_if_changed(connection: Connection, judgement: Judgement, *, now: int) -> bool:
-    """Do as `settle_own_codes` if rules or thresholds differ from the last call; tells whether."""
+    """Do as `settle_own_codes` if rules or thresholds differ from the last call; tells whether.
+
+    Pipelines in shadow have no part in it, as in `bears_code`.
+    """
     rules = {name: rule.text for name, rule in sorted(judgement.rules.items())}
     terms = {
         name: [term.state.value, dict(sorted(term.thresholds.items()))]
         for name, term in sorted(judgement.pipelines.items())
+        if term.state is not PipelineState.SHADOW
     }
     value = sha256_of(json.dumps([rules, terms]).encode()).hexdigest()
     noted = select(notes.c.value).where(notes.c.name == SETTLED_BY)

@@ -1,27 +1,37 @@
 """Joins what the admin decided (config, policy, trust tables) into one `Judgement`.
 
-Rules and thresholds come from the policy file; `[rules]` adds to them or replaces one by name,
-`[pipelines.ID]` lists another pipeline with thresholds of its own. The policy `test` with the
-bundled model is listed already, so that two fresh installs understand each other. What the
-tables say is read again when it is older than a second.
+Rules and thresholds come from the policy file, the thresholds by `scanner.strictness`; `[rules]`
+adds to them or replaces one by name, `[pipelines.ID]` lists another pipeline with thresholds of
+its own. The policy `test` with the bundled model is listed already, so that two fresh installs
+understand each other. What the tables say is read again when it is older than a second. The
+pipeline of `[scanner.shadow]` is read by the thresholds of its own policy, and changes no decision.
 """
 
 import time
+from collections.abc import Mapping
 
 from sqlalchemy import Connection
 
 from cache.errors import RuleError
-from cache.judgement import Judgement, PipelineState, PipelineTerms
-from cache.own_pipelines import load_own_pipelines, remember_own_pipeline
+from cache.judgement import Judgement, PipelineState, PipelineTerms, label_truth
+from cache.own_pipelines import (
+    load_own_pipelines,
+    remember_own_pipeline,
+    remember_shadow_pipeline,
+    shadow_in_use,
+)
 from cache.record import settle_if_changed
 from cache.rules import Rule, is_label, parse
 from cache.settings import hundredths
+from cache.snapshot import Snapshot, snapshot_of
+from cache.testcard import RULE as TEST_CARD
 from cache.trust import load_trust
 from fediverdict.config import BUNDLED, Config
 from fediverdict.errors import ConfigError
 from scanner.engine import bundled_pipeline
 from scanner.pipeline import pipeline_id
 from scanner.policy import Policy, load_policy
+from scanner.settings import ScannerSettings, ShadowSettings
 
 TABLE_SECONDS = 1.0
 TEST = "test"
@@ -31,20 +41,33 @@ class Judgements:
     """Gives the judgement of now; a change of trust shows within a second."""
 
     def __init__(self, config: Config, policy: Policy, *, has_scanner: bool = True) -> None:
-        _refuse_untaught(config, policy)
+        _refuse_untaught(config.scanner, policy, "scanner.model")
         self.config, self.policy = config, policy
         self.rule_texts = {**policy.rules, **config.rules}
         self.rules = {name: _rule(name, text, policy) for name, text in self.rule_texts.items()}
         self._has_scanner = has_scanner
+        shadow = config.scanner.shadow
+        self._shadow_policy = load_policy(shadow.policy) if shadow.enabled else None
+        if self._shadow_policy is not None:
+            _refuse_untaught(shadow, self._shadow_policy, "scanner.shadow.model")
         self._listed = _listed(config)
         self._read_at = float("-inf")
+        self._read_in: Snapshot | None = None
         self._judgement: Judgement | None = None
 
     def current(self, connection: Connection) -> Judgement:
-        """Return what deciding needs now; reads the tables at most once a second."""
-        if self._judgement is None or time.monotonic() - self._read_at > TABLE_SECONDS:
-            self._judgement = self._read(connection)
-            self._read_at = time.monotonic()
+        """Return what deciding needs now.
+
+        The tables are read at most once a second, and on SQLite only after a commit.
+        """
+        snapshot = snapshot_of(connection)
+        if self._judgement is not None:
+            if snapshot is not None and snapshot is self._read_in:
+                return self._judgement
+            if time.monotonic() - self._read_at <= TABLE_SECONDS:
+                return self._judgement
+        self._judgement = self._read(connection)
+        self._read_at, self._read_in = time.monotonic(), snapshot
         return self._judgement
 
     def adopt(self, connection: Connection, pipeline: str, now: int) -> Judgement:
@@ -64,9 +87,35 @@ class Judgements:
             settle_if_changed(connection, self._read(connection), now=now)
         return self._read(connection)
 
+    def adopt_shadow(self, connection: Connection, pipeline: str, now: int) -> Judgement | None:
+        """Note that `pipeline` scores in shadow from now on, and return the judgement.
+
+        None, and nothing noted, where its scores count already: it decides here, decided here
+        before, or is listed under [pipelines]. Then there is nothing to be tried.
+        """
+        listed = self._listed.get(pipeline)
+        if listed is not None and listed.state is not PipelineState.SHADOW:
+            return None
+        noted = remember_shadow_pipeline(
+            connection,
+            pipeline,
+            settings=self.shadow_settings,
+            thresholds=self._shadow_thresholds(pipeline),
+            now=now,
+        )
+        return self._read(connection) if noted else None
+
     def forget(self) -> None:
         """Read the tables anew at the next call; to be called when an adoption is committed."""
         self._judgement = None
+
+    def breaks_a_rule(self, scores: Mapping[str, int], pipeline: str) -> bool:
+        """Tell whether the scores of a pipeline that scans here break a rule of ours."""
+        terms = PipelineTerms(self._own_thresholds(pipeline))
+        return any(
+            rule.truth(lambda label: label_truth(scores, terms, label))
+            for rule in self.rules.values()
+        )
 
     def settle(self, connection: Connection, now: int) -> None:
         """Let the near-match codes follow rules or thresholds that an admin changed."""
@@ -74,15 +123,31 @@ class Judgements:
 
     @property
     def _settings(self) -> str:
-        scanner = self.config.scanner
-        return f"{self.policy.digest()} {scanner.model} {scanner.architecture or ''}".strip()
+        return _settings_text(self.config.scanner, self.policy)
+
+    @property
+    def shadow_settings(self) -> str:
+        """What the pipeline in shadow is remembered by: its policy and model, as configured."""
+        shadow = self.config.scanner.shadow
+        return _settings_text(shadow, self._shadow_policy or load_policy(shadow.policy))
 
     def _own_thresholds(self, pipeline: str) -> dict[str, int]:
         listed = self.config.pipelines.get(pipeline)
-        return listed.thresholds if listed else self.policy.thresholds()
+        policy, strictness = self.policy, self.config.scanner.strictness
+        return listed.thresholds if listed else policy.thresholds(strictness)
+
+    def _shadow_thresholds(self, pipeline: str) -> dict[str, int]:
+        listed = self.config.pipelines.get(pipeline)
+        policy = self._shadow_policy or load_policy(self.config.scanner.shadow.policy)
+        return listed.thresholds if listed else policy.thresholds(self.config.scanner.strictness)
 
     def _read(self, connection: Connection) -> Judgement:
         own = load_own_pipelines(connection, self._settings)
+        if (
+            self._shadow_policy is not None
+            and (shadow := shadow_in_use(connection, self.shadow_settings)) is not None
+        ):
+            own[shadow] = PipelineTerms(self._shadow_thresholds(shadow), PipelineState.SHADOW)
         return Judgement(
             rules=self.rules,
             pipelines={**self._listed, **self._in_force(own)},
@@ -104,19 +169,27 @@ class Judgements:
         }
 
 
-def _refuse_untaught(config: Config, policy: Policy) -> None:
+def _refuse_untaught(
+    settings: ScannerSettings | ShadowSettings, policy: Policy, setting: str
+) -> None:
     """Refuse the bundled model where a policy asks for more than it was taught."""
     strange = sorted(set(policy.labels) - set(load_policy(TEST).labels))
-    if config.scanner.enabled and config.scanner.model == BUNDLED and strange:
+    if settings.enabled and settings.model == BUNDLED and strange:
         raise ConfigError(
             f"the bundled model knows test patterns only, but the policy {policy.name} asks for "
-            f"{strange[0]}; set scanner.model to a real model, e.g. ViT-L-14/openai"
+            f"{strange[0]}; set {setting} to a real model, e.g. ViT-L-14/openai"
         )
+
+
+def _settings_text(settings: ScannerSettings | ShadowSettings, policy: Policy) -> str:
+    return f"{policy.digest()} {settings.model} {settings.architecture or ''}".strip()
 
 
 def _rule(name: str, text: str, policy: Policy) -> Rule:
     if not is_label(name):
         raise ConfigError(f"a rule cannot be called {name!r}: use lower-case letters and hyphens")
+    if name == TEST_CARD:
+        raise ConfigError(f"{name} is the rule of the test card; call yours otherwise")
     try:
         rule = parse(text)
     except RuleError as error:
@@ -130,7 +203,8 @@ def _rule(name: str, text: str, policy: Policy) -> Rule:
 def _listed(config: Config) -> dict[str, PipelineTerms]:
     """Return the pipelines listed beforehand: the shipped one, and those of the config."""
     shipped = load_policy(TEST)
-    terms = {pipeline_id(bundled_pipeline(shipped)): PipelineTerms(shipped.thresholds())}
+    thresholds = shipped.thresholds(config.scanner.strictness)
+    terms = {pipeline_id(bundled_pipeline(shipped)): PipelineTerms(thresholds)}
     for name, listed in config.pipelines.items():
         terms[name] = PipelineTerms(listed.thresholds, PipelineState(listed.state))
     return terms

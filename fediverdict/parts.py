@@ -5,7 +5,10 @@ import time
 from collections.abc import Mapping
 from importlib import metadata
 
+from sqlalchemy import Connection
+
 from cache.database import Store
+from cache.seeding import is_seeded, seed_test_card
 from federation.instance import Instance
 from federation.keystore import ensure_keys
 from federation.origin import parse_origin
@@ -33,10 +36,16 @@ def build_judge(config: Config, store: Store, *, can_scan: bool = True) -> Judge
         logger.warning("nothing is scanned here, only reused: %s", NO_TORCH)
     scanner = Scanner(config.scanner, policy) if has_scanner and can_scan else None
     judgements = Judgements(config, policy, has_scanner=has_scanner)
+    if not store.read_now(is_seeded):
+        store.write_now(_seed, judgements)
     if can_scan:
         store.write_now(judgements.settle, clock())
     decodes = config.http.concurrent_decodes
     return Judge(store, judgements, scanner, config.limits, decodes=decodes)
+
+
+def _seed(connection: Connection, judgements: Judgements) -> None:
+    seed_test_card(connection, judgements.current(connection), now=clock())
 
 
 def own_instance(config: Config, store: Store) -> Instance:
