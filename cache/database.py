@@ -4,14 +4,16 @@ Decides how connections are held, on SQLite and on PostgreSQL alike: every read 
 commit and nothing half done; one write at a time, over all processes, so that the order of
 `codes.changed` and of feed rows is the order of their commits; a write is on disk when its call
 returns. What is read and written is left to the functions handed in, which take a SQLAlchemy
-connection first. Creating the tables is left to `migrations`.
+connection first; which writes share a commit to `group_commit`. Creating the tables is left to
+`migrations`.
 """
 
 import asyncio
 import os
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -27,6 +29,8 @@ from sqlalchemy.exc import (
 from sqlalchemy.pool import NullPool
 
 from cache.errors import DatabaseUnavailable
+from cache.group_commit import GroupCommit
+from cache.snapshot import note_snapshot
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,8 +42,11 @@ CONNECT_TIMEOUT_SECONDS = 10
 
 CLOSED = "The store is closed."
 
-READING = {"fediverdict_reading": True}
+READING = {"fediverdict_begin": "BEGIN"}
 """Execution options of a connection on SQLite that shall not ask for the write lock."""
+
+_HELD = {"fediverdict_begin": None}
+"""Those of the held one: SQLAlchemy believes in one long transaction, we begin and end each."""
 
 INSUFFICIENT_PRIVILEGE = "42501"
 """SQLSTATE of PostgreSQL; since its version 15 not everybody may create tables."""
@@ -102,7 +109,7 @@ class Store:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._is_sqlite = engine.dialect.name == "sqlite"
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        self._writer = GroupCommit(self._writing)
         self._closed = False
         self._lock = threading.Lock()
         self._held = self._hold_reader() if self._is_sqlite else None
@@ -152,7 +159,7 @@ class Store:
     def close(self) -> None:
         """Finish the writes that wait, then let go of every connection."""
         self._closed = True
-        self._writer.shutdown(wait=True)
+        self._writer.close()
         with self._lock:
             if self._held is not None:
                 self._held.close()
@@ -166,22 +173,28 @@ class Store:
         self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> Future[T]:
         self._refuse_closed()
-        return self._writer.submit(self._write, lambda connection: fn(connection, *args, **kwargs))
 
-    def _write(self, fn: Callable[[Connection], T]) -> T:
+        def run(connection: Connection) -> T:
+            with explained(self._engine.url):
+                return fn(connection, *args, **kwargs)
+
+        return self._writer.submit(run)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
         with explained(self._engine.url):
             if not self._is_sqlite:
                 with self._engine.connect() as fresh, write_transaction(fresh):
-                    return fn(fresh)
+                    yield fresh
+                return
             if self._write_connection is None:
                 self._write_connection = self._engine.connect()
             with write_transaction(self._write_connection) as connection:
-                return fn(connection)
+                yield connection
 
     def _hold_reader(self) -> Connection:
-        connection = self._engine.connect().execution_options(**READING)
+        connection = self._engine.connect().execution_options(**_HELD)
         connection.exec_driver_sql("PRAGMA query_only = ON")
-        connection.rollback()
         return connection
 
     def _open_reader(self) -> Connection:
@@ -196,8 +209,8 @@ class Store:
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         if self._is_sqlite:
-            with self._lock, self._open_reader().begin():
-                yield self._open_reader()
+            with self._lock, _snapshot(self._open_reader()) as connection:
+                yield connection
             return
         self._refuse_closed()
         options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
@@ -231,8 +244,24 @@ def _prepare_sqlite(raw: object, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    reading = connection.get_execution_options().get("fediverdict_reading")
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+    begin = connection.get_execution_options().get("fediverdict_begin", "BEGIN IMMEDIATE")
+    if begin is not None:
+        connection.exec_driver_sql(begin)
+
+
+@contextmanager
+def _snapshot(held: Connection) -> Iterator[Connection]:
+    """Begin a read transaction of SQLite and end it with the block.
+
+    By the driver, for what SQLAlchemy does there takes longer than a look-up.
+    """
+    raw: sqlite3.Connection = held.connection.driver_connection  # type: ignore[assignment]
+    raw.execute("BEGIN")
+    try:
+        note_snapshot(held, raw.execute("PRAGMA data_version").fetchone()[0])
+        yield held
+    finally:
+        raw.rollback()
 
 
 def _create_file(path: Path) -> None:
@@ -255,22 +284,23 @@ def explained(url: URL) -> Iterator[None]:
     """Raise DatabaseUnavailable, with a sentence, for what is no fault in a statement."""
     try:
         yield
-    except DBAPIError as error:
-        if not _is_unavailable(error):
+    except (DBAPIError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if not _is_unavailable(error, cause):
             raise
-        cause = str(error.orig).strip().splitlines()[0]
         raise DatabaseUnavailable(
-            f"The database {url.render_as_string(hide_password=True)} cannot be used ({cause}); "
+            f"The database {url.render_as_string(hide_password=True)} cannot be used "
+            f"({str(cause).strip().splitlines()[0]}); "
             "check that it runs, database.url and its permissions."
         ) from error
 
 
-def _is_unavailable(error: DBAPIError) -> bool:
+def _is_unavailable(error: Exception, cause: BaseException | None) -> bool:
     """Tell a database that is away, locked, full or none from a fault in a statement."""
-    if type(error) is DatabaseError:  # sqlite3: "file is not a database"
+    if type(error) in (DatabaseError, sqlite3.DatabaseError):  # "file is not a database"
         return True
-    if getattr(error.orig, "sqlstate", None) == INSUFFICIENT_PRIVILEGE:
+    if getattr(cause, "sqlstate", None) == INSUFFICIENT_PRIVILEGE:
         return True
-    if not isinstance(error, OperationalError):  # psycopg has many kinds of it
-        return False
-    return not any(word in str(error.orig) for word in ("no such table", "no such column", "near "))
+    if not isinstance(error, (OperationalError, sqlite3.OperationalError)):
+        return False  # psycopg has many kinds of it
+    return not any(word in str(cause) for word in ("no such table", "no such column", "near "))

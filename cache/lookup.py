@@ -1,18 +1,19 @@
 """Gathers the evidence for one picture: every verdict and finding here that bears on it.
 
 Decides which rows match and how (exact by sha256, content by digest, near by code). What they
-amount to is left to `decide`. The statements are built once; the hot path runs two of them.
+amount to is left to `decide`. The statements are prepared once; the hot path runs two of them,
+and one more for a fingerprint known here.
 """
 
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Connection,
     LargeBinary,
-    Row,
     Select,
     bindparam,
     literal,
@@ -21,6 +22,7 @@ from sqlalchemy import (
 )
 
 from cache.near import NearCode, NearIndex, met_limit, split_variants
+from cache.prepared import Prepared
 from cache.tables import findings, images, issuers, pipelines, verdicts
 from cache.verdict import (
     Basis,
@@ -36,6 +38,7 @@ from cache.verdict import (
 
 _VERDICT_COLUMNS = (
     verdicts.c.id,
+    verdicts.c.image_id,
     issuers.c.origin,
     images.c.sha256,
     verdicts.c.feed,
@@ -94,50 +97,54 @@ def _of_findings(kind: MatchKind) -> Select[tuple[object, ...]]:
 _SHA256 = bindparam("sha256", type_=LargeBinary())
 _CONTENT = bindparam("content", type_=LargeBinary())
 _VERDICTS_EXACT = _of_verdicts(MatchKind.EXACT).where(images.c.sha256 == _SHA256)
-_VERDICTS_BOTH = union_all(
-    _VERDICTS_EXACT,
-    _of_verdicts(MatchKind.CONTENT).where(
-        verdicts.c.content == _CONTENT, images.c.sha256 != _SHA256
-    ),
+_VERDICTS_CONTENT = _of_verdicts(MatchKind.CONTENT).where(
+    verdicts.c.content == _CONTENT, images.c.sha256 != _SHA256
 )
 _FINDINGS_EXACT = _of_findings(MatchKind.EXACT).where(images.c.sha256 == _SHA256)
-_FINDINGS_BOTH = union_all(
-    _FINDINGS_EXACT,
-    _of_findings(MatchKind.CONTENT).where(
-        findings.c.content == _CONTENT, images.c.sha256 != _SHA256
-    ),
+_FINDINGS_CONTENT = _of_findings(MatchKind.CONTENT).where(
+    findings.c.content == _CONTENT, images.c.sha256 != _SHA256
 )
-_VERDICTS_OF_CODE = _of_verdicts(MatchKind.NEAR).where(
-    verdicts.c.image_id == bindparam("image_id"), verdicts.c.issuer_id == bindparam("issuer_id")
+_EXACT = Prepared(_VERDICTS_EXACT), Prepared(_FINDINGS_EXACT)
+_EXACT_AND_CONTENT = (
+    Prepared(union_all(_VERDICTS_EXACT, _VERDICTS_CONTENT)),
+    Prepared(union_all(_FINDINGS_EXACT, _FINDINGS_CONTENT)),
 )
+
 _IMAGE_ID = bindparam("image_id", type_=BigInteger())
-_FINDINGS_OF_CODE = union_all(  # its own, and those of its equals in content
-    _of_findings(MatchKind.NEAR).where(findings.c.image_id == _IMAGE_ID),
-    _of_findings(MatchKind.NEAR).where(
-        findings.c.content
-        == select(images.c.content).where(images.c.id == _IMAGE_ID).scalar_subquery(),
-        findings.c.image_id != _IMAGE_ID,
-    ),
+_VERDICTS_OF_CODE = Prepared(
+    _of_verdicts(MatchKind.NEAR).where(
+        verdicts.c.image_id == _IMAGE_ID, verdicts.c.issuer_id == bindparam("issuer_id")
+    )
 )
-_OWN_FINGERPRINT = select(
-    images.c.id,
-    images.c.content,
-    images.c.pdq,
-    images.c.pdq_quality,
-    images.c.pdq_variants,
-    images.c.phash,
-).where(images.c.sha256 == _SHA256, images.c.fingerprinted)
+_FINDINGS_OF_CODE = Prepared(
+    union_all(  # its own, and those of its equals in content
+        _of_findings(MatchKind.NEAR).where(findings.c.image_id == _IMAGE_ID),
+        _of_findings(MatchKind.NEAR).where(
+            findings.c.content
+            == select(images.c.content).where(images.c.id == _IMAGE_ID).scalar_subquery(),
+            findings.c.image_id != _IMAGE_ID,
+        ),
+    )
+)
+_OWN_FINGERPRINT = Prepared(
+    select(
+        images.c.id,
+        images.c.content,
+        images.c.pdq,
+        images.c.pdq_quality,
+        images.c.phash,
+        images.c.pdq_variants,
+    ).where(images.c.sha256 == _SHA256, images.c.fingerprinted)
+)
 
 
 def own_fingerprint(connection: Connection, sha256: bytes) -> StoredFingerprint | None:
     """Return the fingerprint that this instance computed for `sha256`, so nothing is decoded."""
-    row = connection.execute(_OWN_FINGERPRINT, {"sha256": sha256}).one_or_none()
-    if row is None:
-        return None
-    variants = split_variants(row.pdq_variants)
-    return StoredFingerprint(
-        row.id, sha256, row.content, row.pdq, row.pdq_quality, row.phash, variants
-    )
+    for row in _OWN_FINGERPRINT.rows(connection, sha256=sha256):
+        image_id, content, pdq, pdq_quality, phash, packed = row
+        variants = split_variants(packed)
+        return StoredFingerprint(image_id, sha256, content, pdq, pdq_quality, phash, variants)
+    return None
 
 
 def evidence(
@@ -156,6 +163,8 @@ def evidence(
     matches, found = _exact(connection, fingerprint)
     hits = _near(connection, near, fingerprint, variants or _identity(fingerprint))
     for hit in hits:
+        if _is_itself(hit, fingerprint):
+            continue
         matches = _verdicts_of(connection, hit) | matches
         if hit.own:
             found = _findings_of(connection, hit) | found
@@ -171,13 +180,13 @@ def _exact(
     connection: Connection, fingerprint: FingerprintLike
 ) -> tuple[dict[int, Match], dict[int, FindingMatch]]:
     values = {"sha256": fingerprint.sha256}
-    of_verdicts, of_findings = _VERDICTS_EXACT, _FINDINGS_EXACT
+    of_verdicts, of_findings = _EXACT
     if fingerprint.content is not None:
         values["content"] = fingerprint.content
-        of_verdicts, of_findings = _VERDICTS_BOTH, _FINDINGS_BOTH  # type: ignore[assignment]
+        of_verdicts, of_findings = _EXACT_AND_CONTENT
     return (
-        {row.id: _match(row) for row in connection.execute(of_verdicts, values)},
-        {row.id: _finding(row) for row in connection.execute(of_findings, values)},
+        {row[1]: _match(row) for row in of_verdicts.rows(connection, **values)},
+        {row[1]: _finding(row) for row in of_findings.rows(connection, **values)},
     )
 
 
@@ -193,15 +202,19 @@ def _near(
     return near.search(variants, fingerprint.pdq_quality, fingerprint.phash)
 
 
+def _is_itself(hit: NearCode, fingerprint: FingerprintLike) -> bool:
+    """Tell whether the code is that of the picture asked about: the exact match told it all."""
+    return isinstance(fingerprint, StoredFingerprint) and hit.image_id == fingerprint.image_id
+
+
 def _verdicts_of(connection: Connection, hit: NearCode) -> dict[int, Match]:
-    values = {"image_id": hit.image_id, "issuer_id": hit.issuer_id}
-    rows = connection.execute(_VERDICTS_OF_CODE, values)
-    return {row.id: _match(row, hit.kind, hit.distance) for row in rows}
+    rows = _VERDICTS_OF_CODE.rows(connection, image_id=hit.image_id, issuer_id=hit.issuer_id)
+    return {row[1]: _match(row, hit.kind, hit.distance) for row in rows}
 
 
 def _findings_of(connection: Connection, hit: NearCode) -> dict[int, FindingMatch]:
-    rows = connection.execute(_FINDINGS_OF_CODE, {"image_id": hit.image_id})
-    return newest({row.id: _finding(row, hit.kind, hit.distance) for row in rows})
+    rows = _FINDINGS_OF_CODE.rows(connection, image_id=hit.image_id)
+    return newest({row[1]: _finding(row, hit.kind, hit.distance) for row in rows})
 
 
 def newest(found: dict[int, FindingMatch]) -> dict[int, FindingMatch]:
@@ -217,54 +230,55 @@ def _identity(fingerprint: FingerprintLike) -> Sequence[bytes]:
     return () if fingerprint.pdq is None else (fingerprint.pdq,)
 
 
-def _match(row: Row[tuple[object, ...]], kind: MatchKind | None = None, distance: int = 0) -> Match:
-    return Match(kind or MatchKind(row.kind), verdict_of(row), distance)
+def _match(row: Sequence[Any], kind: MatchKind | None = None, distance: int = 0) -> Match:
+    return Match(kind or MatchKind(row[0]), _verdict(row), distance)
 
 
-def _finding(
-    row: Row[tuple[object, ...]], kind: MatchKind | None = None, distance: int = 0
-) -> FindingMatch:
+def _finding(row: Sequence[Any], kind: MatchKind | None = None, distance: int = 0) -> FindingMatch:
+    kind_found, _, rule, finding, decided, decided_by, reason = row
     return FindingMatch(
-        kind or MatchKind(row.kind),
-        row.rule,
-        Finding(row.finding),
-        row.decided,
-        row.decided_by,
-        row.reason,
+        kind or MatchKind(kind_found),
+        rule,
+        Finding(finding),
+        decided,
+        decided_by,
+        reason,
         distance,
     )
 
 
-def verdict_of(row: Row[tuple[object, ...]]) -> Verdict:
+def _verdict(row: Sequence[Any]) -> Verdict:
     """Return a row of the verdicts statements as a Verdict."""
+    _, _, _, origin, sha256, feed, basis, issued, expires, content, pdq, quality, *more = row
+    digest, scores, rule, finding, frames_seen, frames_total, epoch, seq = more
     return Verdict(
-        issuer=row.origin,
-        sha256=row.sha256,
-        feed=Feed(row.feed),
-        basis=Basis(row.basis),
-        issued=row.issued,
-        expires=row.expires,
-        content=row.content,
-        pdq=row.pdq,
-        pdq_quality=row.pdq_quality,
-        pipeline=row.digest.hex() if row.digest is not None else None,
-        scores=json.loads(row.scores) if row.scores else {},
-        rule=row.rule or None,
-        finding=Finding(row.finding) if row.finding else None,
-        frames_seen=row.frames_seen,
-        frames_total=row.frames_total,
-        epoch=row.epoch,
-        seq=row.seq,
+        issuer=origin,
+        sha256=sha256,
+        feed=Feed(feed),
+        basis=Basis(basis),
+        issued=issued,
+        expires=expires,
+        content=content,
+        pdq=pdq,
+        pdq_quality=quality,
+        pipeline=digest.hex() if digest is not None else None,
+        scores=json.loads(scores) if scores else {},
+        rule=rule or None,
+        finding=Finding(finding) if finding else None,
+        frames_seen=frames_seen,
+        frames_total=frames_total,
+        epoch=epoch,
+        seq=seq,
     )
 
 
-def verdicts_of_image(connection: Connection, image_id: int, issuer_id: int) -> Iterable[Verdict]:
+def verdicts_of_image(connection: Connection, image_id: int, issuer_id: int) -> list[Verdict]:
     """Return what one issuer says of one picture."""
-    values = {"image_id": image_id, "issuer_id": issuer_id}
-    return [verdict_of(row) for row in connection.execute(_VERDICTS_OF_CODE, values)]
+    rows = _VERDICTS_OF_CODE.rows(connection, image_id=image_id, issuer_id=issuer_id)
+    return [_verdict(row) for row in rows]
 
 
 def findings_of_image(connection: Connection, image_id: int) -> Iterable[FindingMatch]:
     """Return the newest finding for each rule that persons here made of one picture."""
-    rows = connection.execute(_FINDINGS_OF_CODE, {"image_id": image_id})
-    return newest({row.id: _finding(row) for row in rows}).values()
+    rows = _FINDINGS_OF_CODE.rows(connection, image_id=image_id)
+    return newest({row[1]: _finding(row) for row in rows}).values()

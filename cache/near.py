@@ -10,11 +10,14 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Row, bindparam, select
+from sqlalchemy import Connection, bindparam, select
 
+from cache.prepared import Prepared
+from cache.snapshot import Snapshot, snapshot_of
 from cache.tables import codes, issuers
 from cache.verdict import SELF, MatchKind
 
@@ -29,7 +32,7 @@ MAX_PEER_HITS = 32
 MAX_REMEMBERED = 10_000
 """How many answers are remembered; some 4 MB."""
 
-_CHANGED = (
+_CHANGED = Prepared(
     select(
         codes.c.id,
         codes.c.image_id,
@@ -47,6 +50,20 @@ _CHANGED = (
 )
 
 Words = NDArray[np.uint64]
+
+
+class _Changed(NamedTuple):
+    """A row of `_CHANGED`."""
+
+    id: int
+    image_id: int
+    issuer_id: int
+    pdq: bytes
+    pdq_quality: int
+    phash: bytes | None
+    withdrawn: bool
+    changed: int
+    own: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +96,7 @@ class NearIndex:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._since = 0
+        self._snapshot: Snapshot | None = None  # the last one that was read
         self._codes = _codes_of([])
         self._remembered: dict[tuple[bytes, ...], list[NearCode]] = {}  # of these very codes
 
@@ -90,13 +108,17 @@ class NearIndex:
 
         Never from within a write: what it rolled back would stay here.
         """
+        snapshot = snapshot_of(connection)
+        if snapshot is not None and snapshot is self._snapshot:
+            return
         with self._lock:
-            rows = connection.execute(_CHANGED, {"since": self._since}).all()
+            rows = [_Changed(*row) for row in _CHANGED.rows(connection, since=self._since)]
             if rows:
                 kept = _without(self._codes, [row.id for row in rows])
                 codes_now = _joined(kept, _codes_of([row for row in rows if _usable(row)]))
                 self._codes, self._remembered = codes_now, {}
                 self._since = rows[-1].changed
+            self._snapshot = snapshot
 
     def search(
         self, variants: Sequence[bytes], quality: int | None, phash: bytes | None
@@ -151,7 +173,7 @@ def split_variants(packed: bytes | None) -> tuple[bytes, ...]:
     return tuple(packed[at : at + CODE_BYTES] for at in range(0, len(packed), CODE_BYTES))
 
 
-def _usable(row: Row[tuple[object, ...]]) -> bool:
+def _usable(row: _Changed) -> bool:
     return not row.withdrawn and row.pdq_quality >= MIN_QUALITY and len(row.pdq) == CODE_BYTES
 
 
@@ -161,19 +183,21 @@ def _words(hashes: Sequence[bytes]) -> Words:
     return np.ascontiguousarray(flat.T)
 
 
-def _codes_of(rows: Sequence[Row[tuple[object, ...]]]) -> _Codes:
-    whole = [row.phash is not None and len(row.phash) == CODE_BYTES for row in rows]
+def _codes_of(rows: Sequence[_Changed]) -> _Codes:
+    phashes = [_whole(row.phash) for row in rows]
     return _Codes(
         np.array([row.id for row in rows], dtype=np.int64),
         np.array([row.image_id for row in rows], dtype=np.int64),
         np.array([row.issuer_id for row in rows], dtype=np.int64),
         np.array([row.own for row in rows], dtype=np.bool_),
-        np.array(whole, dtype=np.bool_),
+        np.array([phash is not None for phash in phashes], dtype=np.bool_),
         _words([row.pdq for row in rows]),
-        _words(
-            [row.phash if has else bytes(CODE_BYTES) for row, has in zip(rows, whole, strict=True)]
-        ),
+        _words([phash or bytes(CODE_BYTES) for phash in phashes]),
     )
+
+
+def _whole(code: bytes | None) -> bytes | None:
+    return code if code is not None and len(code) == CODE_BYTES else None
 
 
 def _without(held: _Codes, ids: Sequence[int]) -> _Codes:

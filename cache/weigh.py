@@ -30,8 +30,11 @@ def standing(matches: Iterable[Match]) -> tuple[Match, ...]:
     Key is (issuer, sha256, pipeline, basis, rule). Sorted, strongest match first, so that the
     order in which evidence was found cannot matter.
     """
+    found = tuple(matches)
+    if len(found) < 2:  # nothing to be sorted, most often
+        return found
     rows: dict[tuple[object, ...], Match] = {}
-    for match in sorted(matches, key=_age):
+    for match in sorted(found, key=_age):
         rows[_key(match.verdict)] = match
     return tuple(sorted(rows.values(), key=_strength))
 
