@@ -13,8 +13,10 @@ from fediverdict.cli.followers import followers
 from fediverdict.cli.init import init
 from fediverdict.cli.lookup import explain, lookup
 from fediverdict.cli.peers import peers
+from fediverdict.cli.policy import policy
 from fediverdict.cli.scan import scan
 from fediverdict.cli.serve import serve
+from fediverdict.cli.testcard import testcard
 from fediverdict.cli.tokens import tokens
 from fediverdict.errors import FAILED, USAGE, UserError
 from scanner.errors import PolicyError, ScannerError
@@ -48,6 +50,8 @@ for command in (
     peers,
     followers,
     tokens,
+    policy,
+    testcard,
     db,
     demo,
 ):
