@@ -28,6 +28,14 @@ def instance_secret(connection: Connection) -> bytes:
     )
 
 
+def frame_seed(secret: bytes, sha256: bytes) -> bytes:
+    """Return what chooses the frames of an animation that are seen (32 bytes).
+
+    Nobody without the secret can tell which they are, and hide a frame between them.
+    """
+    return hmac.digest(secret, b"frames" + sha256, "sha256")
+
+
 def audit_throw(secret: bytes, evidence: Evidence, sha256: bytes) -> float:
     """Return the audit throw in [0, 1) of the picture: HMAC over the content of the matched row.
 

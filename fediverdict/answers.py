@@ -24,6 +24,7 @@ def answer_json(answer: Answer, *, show_distance: bool = False) -> dict[str, Any
         "rules": list(outcome.rules) if outcome else [],
         "sources": [_source(found) for found in made_by],
         "scanned": answer.scanned,
+        "inside": list(answer.inside),
         "elapsed_ms": round(answer.seconds * 1000, 2),
     }
 

@@ -63,7 +63,7 @@ class Api:
             if data is None:
                 limit = f"The picture is over {self._config.limits.image_bytes} bytes."
                 return web.json_response(answer_json(Answer(Decision.OVER_LIMIT, limit)))
-            answer = await self._judge.judge(data, self._share(request))
+            answer = await self._judge.judge(data, self._share(request), name=_media_type(request))
         return web.json_response(answer_json(answer, show_distance=Scope.ADMIN in token.scopes))
 
     def _share(self, request: web.Request) -> Share:
@@ -118,6 +118,12 @@ class Api:
         if scope not in token.scopes:
             raise Problem(403, f"This token has not the scope {scope}.")
         return token
+
+
+def _media_type(request: web.Request) -> str | None:
+    """Return the media type that a raw body came with, None where it tells of no picture."""
+    told = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
+    return told if told.startswith(("image/", "video/")) else None
 
 
 async def _picture(request: web.Request, limit: int) -> bytes | None:

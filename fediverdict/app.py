@@ -32,6 +32,7 @@ def build_app(config: Config, store: Store) -> web.Application:
     federation = app[FEDERATION] = build_federation(config, store, rules)
     app.add_routes(Api(config, store, judge).routes())
     app.add_routes(federation.routes())
+    app.cleanup_ctx.append(_decoders)
     app.cleanup_ctx.append(_federation_loops)
     if config.scanner.preload:
         app.cleanup_ctx.append(_model)
@@ -42,6 +43,11 @@ async def _federation_loops(app: web.Application) -> AsyncIterator[None]:
     await app[FEDERATION].start()
     yield
     await app[FEDERATION].stop()
+
+
+async def _decoders(app: web.Application) -> AsyncIterator[None]:
+    yield
+    app[JUDGE].close()
 
 
 async def _model(app: web.Application) -> AsyncIterator[None]:

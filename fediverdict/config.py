@@ -65,7 +65,6 @@ class HttpSettings(Settings):
     lookup_items: Annotated[int, Field(ge=1)] = 1_000
     lookup_bytes: Annotated[int, Field(ge=1_024)] = 1_048_576
     concurrent_scans: Annotated[int, Field(ge=1)] = 16
-    concurrent_decodes: Annotated[int, Field(ge=1)] = 2
     body_seconds: Annotated[float, Field(gt=0, le=3_600)] = 120.0
 
 
@@ -73,6 +72,21 @@ class ApiSettings(Settings):
     """How the verdicts of pictures that come in through the API are shared."""
 
     share: Share = "off"
+
+
+class ScanSettings(Settings):
+    """How `scan`, `watch` and `apply` go through a source."""
+
+    pictures_in_flight: Annotated[int, Field(ge=1)] = 64
+    bytes_in_flight: Annotated[int, Field(ge=1)] = 134_217_728
+    rate_pictures_per_second: Annotated[float, Field(ge=0)] = 0.0
+    window: Annotated[int, Field(ge=1)] = 10_000
+    write_batch: Annotated[int, Field(ge=1)] = 256
+    write_seconds: Annotated[float, Field(gt=0, le=60)] = 1.0
+    stop_seconds: Annotated[float, Field(ge=0)] = 20.0
+    act_batch: Annotated[int, Field(ge=1)] = 32
+    retry_seconds: Annotated[float, Field(gt=0)] = 5.0
+    retry_seconds_max: Annotated[float, Field(gt=0)] = 600.0
 
 
 class SourceSettings(Settings):
@@ -110,6 +124,7 @@ class Config(Settings):
     peers: PeersSettings = PeersSettings()
     feed: FeedSettings = FeedSettings()
     federation: FederationSettings = FederationSettings()
+    scan: ScanSettings = ScanSettings()
     sources: dict[str, SourceSettings] = {}
     pipelines: dict[PipelineId, PipelineSettings] = {}
     rules: dict[str, str] = {}
@@ -120,6 +135,12 @@ class Config(Settings):
             parse_origin(self.instance.base_url, allow_http=True)
         except FederationError as error:
             raise ValueError(f"instance.base_url: {error}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _one_picture_fits(self) -> Self:
+        if self.scan.bytes_in_flight < self.limits.image_bytes:
+            raise ValueError("scan.bytes_in_flight must be at least limits.image_bytes")
         return self
 
     @model_validator(mode="after")
@@ -221,8 +242,11 @@ def _absolute(config: Config, folder: Path) -> Config:
 
 def _absolute_scanner(scanner: ScannerSettings, folder: Path) -> ScannerSettings:
     """Return the settings with the paths among them absolute; names are left as they are."""
-    weights = scanner.weights_folder
-    kept = {"weights_folder": folder / expanded(weights)} if weights else {}
+    kept = {
+        name: folder / expanded(path)
+        for name in ("weights_folder", "onnx", "exports_folder")
+        if (path := getattr(scanner, name))
+    }
     shadow = scanner.shadow.model_copy(update=_absolute_names(scanner.shadow, folder))
     update = {**_absolute_names(scanner, folder), **kept, "shadow": shadow}
     return scanner.model_copy(update=update)

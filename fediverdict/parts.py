@@ -17,8 +17,10 @@ from fediverdict.config import Config
 from fediverdict.judge import Judge
 from fediverdict.judgement import Judgements
 from fediverdict.scanning import Scanner
-from scanner.engine import NO_TORCH, is_installed
+from scanner.engine import NO_TORCH, Purpose, is_installed
 from scanner.policy import load_policy
+from scanner.pool import DecodePool
+from scanner.settings import shadow_settings
 
 logger = logging.getLogger(__name__)
 
@@ -28,20 +30,32 @@ def clock() -> int:
     return int(time.time())
 
 
-def build_judge(config: Config, store: Store, *, can_scan: bool = True) -> Judge:
+def build_judge(
+    config: Config, store: Store, *, can_scan: bool = True, purpose: Purpose = "serve"
+) -> Judge:
     """Return a judge over `store`; it scans only where the config allows and the caller wants."""
     policy = load_policy(config.scanner.policy)
     has_scanner = config.scanner.enabled and is_installed()
     if can_scan and config.scanner.enabled and not has_scanner:
         logger.warning("nothing is scanned here, only reused: %s", NO_TORCH)
-    scanner = Scanner(config.scanner, policy) if has_scanner and can_scan else None
+    scanner = shadow = None
+    if has_scanner and can_scan:
+        scanner = Scanner(config.scanner, policy, purpose)
+        shadow = _shadow(config, purpose)
     judgements = Judgements(config, policy, has_scanner=has_scanner)
     if not store.read_now(is_seeded):
         store.write_now(_seed, judgements)
     if can_scan:
         store.write_now(judgements.settle, clock())
-    decodes = config.http.concurrent_decodes
-    return Judge(store, judgements, scanner, config.limits, decodes=decodes)
+    return Judge(store, judgements, DecodePool(config.scanner, config.limits), scanner, shadow)
+
+
+def _shadow(config: Config, purpose: Purpose) -> Scanner | None:
+    """Return the scanner of the pipeline in shadow, None where there is none."""
+    if not config.scanner.shadow.enabled:
+        return None
+    settings = shadow_settings(config.scanner)
+    return Scanner(settings, load_policy(settings.policy), purpose)
 
 
 def _seed(connection: Connection, judgements: Judgements) -> None:

@@ -1,33 +1,47 @@
-"""The scanner as the server uses it: loaded once, one batch at a time, never in the event loop.
+"""The scanner as the program uses it: loaded once, fed in batches, never in the event loop.
 
-It has a thread of its own, so that a model that loads slowly, or from afar, takes no thread from
-decoding and look-ups. Those who wait for the model share one attempt to load it, and its failure;
-the next one tries again.
+Windows of many pictures share a batch: while one batch is judged, those who come meanwhile wait
+together and fill the next, so nobody waits for a batch to fill. It has threads of its own, so
+that a model that loads slowly takes no thread from decoding and look-ups. Those who wait for the
+model share one attempt to load it, and its failure; the next one tries again. How many windows
+wait is bounded by how many pictures are open, which is the callers' business.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import Literal
 
-from scanner.classifier import Classifier, combine, score_frames
-from scanner.engine import load_classifier
-from scanner.picture import Picture
+import numpy as np
+
+from scanner.classifier import Classifier
+from scanner.engine import Purpose, load_classifier
+from scanner.errors import ModelError
 from scanner.policy import Policy
+from scanner.preprocess import Pixels
 from scanner.settings import ScannerSettings
 
 State = Literal["ready", "loading", "failed"]
+Scores = list[dict[str, int]]
+
+BATCHES_AT_ONCE = 2
+"""On a device of its own: while it computes one batch, the next is copied to it."""
 
 
 class Scanner:
-    """Scores pictures by the configured model and policy; loads the model when first needed."""
+    """Scores windows by the configured model and policy; loads the model when first needed."""
 
-    def __init__(self, settings: ScannerSettings, policy: Policy) -> None:
+    def __init__(
+        self, settings: ScannerSettings, policy: Policy, purpose: Purpose = "serve"
+    ) -> None:
         self.settings = settings
-        self._policy = policy
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="scanner")
+        self._policy, self._purpose = policy, purpose
+        self._threads = ThreadPoolExecutor(BATCHES_AT_ONCE, thread_name_prefix="scanner")
         self._classifier: Classifier | None = None
         self._loading: Future[Classifier] | None = None
+        self._waiting: deque[tuple[Pixels, asyncio.Future[Scores]]] = deque()
+        self._running = 0
 
     @property
     def state(self) -> State:
@@ -36,28 +50,79 @@ class Scanner:
             return "failed"
         return "ready" if self._classifier or not self.settings.preload else "loading"
 
+    @property
+    def classifier(self) -> Classifier | None:
+        """The classifier once it is loaded."""
+        return self._classifier
+
     async def load(self) -> Classifier:
         """Load the model if it is not there yet; raises ModelError."""
         if self._classifier is not None:
             return self._classifier
         if self._loading is None or self._has_failed:
-            self._loading = self._thread.submit(self._loaded)
+            self._loading = self._threads.submit(self._load)
         return await asyncio.wrap_future(self._loading)
 
-    async def score(self, pictures: Sequence[Picture]) -> list[dict[str, int]]:
-        """Return label -> 0..10000 for each picture: its worst frame counts."""
+    async def score(self, pixels: Pixels) -> Scores:
+        """Return label -> 0..10000 for each window, (n, height, width, 3), in order."""
         await self.load()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._score, pictures)
+        scores: asyncio.Future[Scores] = asyncio.get_running_loop().create_future()
+        self._waiting.append((pixels, scores))
+        self._pump()
+        return await scores
 
-    def _score(self, pictures: Sequence[Picture]) -> list[dict[str, int]]:
-        frames = [frame for picture in pictures for frame in picture.frames]
-        scores = iter(score_frames(self._loaded(), frames))
-        return [combine([next(scores) for _ in picture.frames]) for picture in pictures]
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _loaded(self) -> Classifier:
+    def _pump(self) -> None:
+        """Start batches, as many as may run at once."""
+        at_once = BATCHES_AT_ONCE if getattr(self._classifier, "has_device", False) else 1
+        while self._waiting and self._running < at_once:
+            self._running += 1
+            batch = self._next_batch()
+            work = asyncio.get_running_loop().run_in_executor(
+                self._threads, self._score, [pixels for pixels, _ in batch]
+            )
+            work.add_done_callback(lambda done, batch=batch: self._finish(done, batch))
+
+    def _next_batch(self) -> list[tuple[Pixels, asyncio.Future[Scores]]]:
+        """Take those who wait, until their windows fill a batch."""
+        batch = [self._waiting.popleft()]
+        windows = len(batch[0][0])
+        while self._waiting and windows + len(self._waiting[0][0]) <= self.settings.batch:
+            batch.append(self._waiting.popleft())
+            windows += len(batch[-1][0])
+        return batch
+
+    def _finish(
+        self, done: "asyncio.Future[Scores]", batch: list[tuple[Pixels, asyncio.Future[Scores]]]
+    ) -> None:
+        """Give each picture its scores, or all of them the error."""
+        self._running -= 1
+        error = done.exception()
+        found = iter(() if error else done.result())
+        for pixels, scores in batch:
+            own = list(islice(found, len(pixels)))
+            if scores.done():
+                continue  # who waited was cancelled
+            if error:
+                scores.set_exception(error)
+            else:
+                scores.set_result(own)
+        self._pump()
+
+    def _score(self, parts: list[Pixels]) -> Scores:
+        classifier = self._load()
+        pixels = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        found = classifier.score(pixels)
+        if len(found) != len(pixels):  # another's scores must not be taken for a picture's own
+            raise ModelError(f"{classifier.name} gave {len(found)} scores for {len(pixels)} inputs")
+        return found
+
+    def _load(self) -> Classifier:
         if self._classifier is None:
-            self._classifier = load_classifier(self.settings, self._policy)
+            self._classifier = load_classifier(self.settings, self._policy, self._purpose)
         return self._classifier
 
     @property

@@ -1,6 +1,7 @@
 """Loads a classifier by settings; torch enters the process only when this is called."""
 
 from importlib.util import find_spec
+from typing import Literal
 
 from scanner.classifier import Classifier
 from scanner.errors import ModelError
@@ -8,6 +9,9 @@ from scanner.pipeline import describe, preprocessing_text, whole_picture
 from scanner.policy import Policy
 from scanner.settings import ScannerSettings
 from scanner.weights import BUNDLED, bundled_checkpoint, folder_config
+
+Purpose = Literal["serve", "scan"]
+"""What scans: a server that waits for pictures, or a backlog."""
 
 NO_TORCH = "the scanner needs torch and open_clip: pip install 'fediverdict[clip]'"
 
@@ -17,7 +21,11 @@ def is_installed() -> bool:
     return all(find_spec(name) is not None for name in ("torch", "open_clip"))
 
 
-def load_classifier(settings: ScannerSettings, policy: Policy) -> Classifier:
+def load_classifier(
+    settings: ScannerSettings,
+    policy: Policy,
+    purpose: Purpose = "serve",  # noqa: ARG001
+) -> Classifier:
     """Return the classifier that the settings name, ready to score by the policy.
 
     Loads the weights, which takes seconds, and downloads them where they are not here yet.

@@ -59,6 +59,17 @@ class Preprocess:
         fill = int(settings.get("fill_color", 0))
         return cls(height, width, mean, std, interpolation, mode, fill)
 
+    def plain(self) -> dict[str, Any]:
+        """Return the settings as JSON values, from which `of` makes the same again."""
+        return {
+            "size": [self.height, self.width],
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "interpolation": self.interpolation,
+            "resize_mode": self.resize_mode,
+            "fill_color": self.fill,
+        }
+
     def of_frame(self, frame: Image.Image) -> Pixels:
         """Return the windows of one RGB frame, (n, height, width, 3), in order."""
         return np.stack([self._pixels(window) for window in windows(frame)])

@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,13 @@ def explain(context: Context, picture: str, as_json: bool) -> int:
 
 
 def _answers(context: Context, pictures: Iterable[str]) -> list[tuple[str, Answer]]:
+    return asyncio.run(_all_answers(context, pictures))
+
+
+async def _all_answers(context: Context, pictures: Iterable[str]) -> list[tuple[str, Answer]]:
     judge = build_judge(context.config, context.store, can_scan=False)
-    return [(name, asyncio.run(_answer(judge, name))) for name in pictures]
+    with closing(judge):
+        return [(name, await _answer(judge, name)) for name in pictures]
 
 
 async def _answer(judge: Judge, picture: str) -> Answer:
@@ -74,7 +80,7 @@ async def _answer(judge: Judge, picture: str) -> Answer:
         look: Look | Answer = await judge.look_up(LookupItem(bytes.fromhex(picture)))
     else:
         data = read_picture(Path(picture), judge.limits.image_bytes)
-        look = await judge.look(data, sha256_of(data))
+        look = await judge.look(data, sha256_of(data), Path(picture).name)
     return look if isinstance(look, Answer) else look.answer()
 
 

@@ -5,7 +5,6 @@ import threading
 import numpy as np
 
 from fediverdict.scanning import Scanner
-from scanner.classifier import combine, score_frames
 from scanner.pipeline import describe, pipeline_id
 from scanner.policy import load_policy
 from scanner.preprocess import Preprocess
@@ -19,10 +18,10 @@ class RedClassifier:
     labels = ("shape", "test-pattern")
     preprocess = Preprocess(64, 64, (0.5,) * 3, (0.5,) * 3, "bilinear")
 
-    def __init__(self):
+    def __init__(self, weights="00"):
         policy = load_policy("test").digest()
         self.pipeline = describe(
-            architecture="red", policy=policy, precision="fp32", preprocessing="{}", weights="00"
+            architecture="red", policy=policy, precision="fp32", preprocessing="{}", weights=weights
         )
         self.pipeline_id = pipeline_id(self.pipeline)
 
@@ -37,18 +36,17 @@ class RedClassifier:
 class FakeScanner(Scanner):
     """Waits at `gate` before it answers, so that tests can hold a scan open."""
 
-    def __init__(self):
+    def __init__(self, weights="00"):
         super().__init__(ScannerSettings(), load_policy("test"))
-        self._classifier = RedClassifier()
+        self._classifier = RedClassifier(weights)
         self.gate = threading.Event()
         self.gate.set()
         self.batches = []
-        self.scores = None  # what every picture gets, if set
+        self.scores = None  # what every window gets, if set
 
-    def _score(self, pictures):
+    def _score(self, parts):
         self.gate.wait(10)
-        self.batches.append(len(pictures))
+        self.batches.append(sum(map(len, parts)))
         if self.scores is not None:
-            return [self.scores for _ in pictures]
-        classifier = RedClassifier()
-        return [combine(score_frames(classifier, picture.frames)) for picture in pictures]
+            return [self.scores for part in parts for _ in part]
+        return super()._score(parts)

@@ -22,6 +22,8 @@ from fediverdict.judgement import Judgements
 from fediverdict.problems import problems
 from scanner.limits import Limits
 from scanner.policy import load_policy
+from scanner.pool import DecodePool
+from scanner.settings import ScannerSettings
 from tests.fakes.scanner import FakeScanner
 from tests.fediverdict.test_judge import GREEN, RED, png
 
@@ -40,9 +42,12 @@ def tokens(sqlite_store):
 
 
 @pytest.fixture
-def judge(sqlite_store):
+async def judge(sqlite_store):
     judgements = Judgements(Config(), load_policy("test"))
-    return Judge(sqlite_store, judgements, FakeScanner(), Limits(image_bytes=LIMIT))
+    pool = DecodePool(ScannerSettings(), Limits(image_bytes=LIMIT))
+    made = Judge(sqlite_store, judgements, pool, FakeScanner())
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 import asyncio
 import io
-import threading
-import time
 
 import numpy as np
 import pytest
@@ -13,15 +11,15 @@ from sqlalchemy import func, select
 from cache.feed_tables import feed_rows
 from cache.tables import verdicts
 from cache.verdict import Decision, Feed
-from fediverdict import judge as judge_module
 from fediverdict.api import LookupItem
 from fediverdict.config import Config
 from fediverdict.judge import Judge
 from fediverdict.judgement import Judgements
-from scanner.decode import read
+from scanner.errors import ModelError
 from scanner.fingerprint import sha256_of
 from scanner.limits import Limits
 from scanner.policy import load_policy
+from scanner.pool import DecodePool
 from tests.fakes.scanner import FakeScanner
 
 
@@ -35,6 +33,21 @@ def png(colour, seed=1, side=96):
     return target.getvalue()
 
 
+def film(colours, side=96):
+    """Return an APNG with a frame for each colour, no two alike."""
+    frames = [Image.open(io.BytesIO(png(c, seed, side))) for seed, c in enumerate(colours)]
+    target = io.BytesIO()
+    frames[0].save(target, "PNG", save_all=True, append_images=frames[1:], duration=40)
+    return target.getvalue()
+
+
+def raises(error):
+    def call(*_):
+        raise error
+
+    return call
+
+
 GREEN, RED = (60, 160, 60), (200, 60, 60)
 
 
@@ -44,8 +57,24 @@ def scanner():
 
 
 @pytest.fixture
-def judge(store, scanner):
-    return Judge(store, Judgements(Config(), load_policy("test")), scanner, Limits())
+async def make(store, scanner):
+    """Return what makes judges over the store; they are closed at the end."""
+    made = []
+
+    def one(scanner=scanner, limits=Limits(), shadow=None, config=Config(), **options):
+        pool = DecodePool(config.scanner, limits)
+        judgements = Judgements(config, load_policy("test"))
+        made.append(Judge(store, judgements, pool, scanner, shadow, **options))
+        return made[-1]
+
+    yield one
+    for judge in made:
+        judge.close()
+
+
+@pytest.fixture
+def judge(make):
+    return make()
 
 
 def count(store, table):
@@ -65,10 +94,7 @@ async def test_a_new_picture_is_scanned_once_and_its_verdict_stored(judge, scann
 async def test_a_known_picture_is_not_decoded_again(judge, monkeypatch):
     await judge.judge(png(GREEN))
 
-    def refuse(*_):
-        raise AssertionError("decoded again")
-
-    monkeypatch.setattr(judge_module, "read", refuse)
+    monkeypatch.setattr(judge, "_open", None)
     assert (await judge.judge(png(GREEN))).decision is Decision.CLEAN
 
 
@@ -84,26 +110,33 @@ async def test_concurrent_requests_share_one_scan_whoever_disconnects(judge, sca
     assert scanner.batches == [1]
 
 
-@pytest.mark.parametrize("limit", [1, 3])
-async def test_only_so_many_pictures_are_decoded_at_once(store, scanner, monkeypatch, limit):
-    running, most = 0, 0
-    lock = threading.Lock()
+async def test_pictures_that_come_together_share_a_batch_and_none_waits_for_it_to_fill(
+    judge, scanner
+):
+    scanner.gate.clear()
+    asked = [asyncio.create_task(judge.judge(png(GREEN, seed))) for seed in range(8)]
+    await asyncio.sleep(1.5)
+    scanner.gate.set()
+    await asyncio.gather(*asked)
+    assert scanner.batches == [1, 7]
 
-    def slow(data, limits):
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
-        time.sleep(0.05)
-        with lock:
-            running -= 1
-        return read(data, limits)
 
-    monkeypatch.setattr(judge_module, "read", slow)
-    judgements = Judgements(Config(), load_policy("test"))
-    judge = Judge(store, judgements, scanner, Limits(), decodes=limit)
-    await asyncio.gather(*(judge.judge(png(GREEN, seed)) for seed in range(7)))
-    assert most == limit
+async def test_no_decoder_waits_for_a_model_that_loads(make, scanner, monkeypatch):
+    judge, loaded = make(), asyncio.Event()
+    classifier, scanner._classifier = scanner._classifier, None
+
+    async def load():
+        await loaded.wait()
+        scanner._classifier = classifier
+        return classifier
+
+    monkeypatch.setattr(scanner, "load", load)
+    waiting = [asyncio.create_task(judge.judge(png(GREEN, seed))) for seed in range(5)]
+    await asyncio.sleep(1)
+    look = await asyncio.wait_for(judge.look(png(RED), sha256_of(png(RED))), 10)
+    assert look.outcome.decision is Decision.UNKNOWN
+    loaded.set()
+    assert {answer.decision for answer in await asyncio.gather(*waiting)} == {Decision.CLEAN}
 
 
 async def test_a_failed_scan_is_not_remembered(judge, scanner, monkeypatch):
@@ -117,8 +150,8 @@ async def test_a_failed_scan_is_not_remembered(judge, scanner, monkeypatch):
     assert (await judge.judge(png(GREEN))).decision is Decision.CLEAN
 
 
-async def test_without_a_scanner_what_nobody_judged_is_unknown(store):
-    judge = Judge(store, Judgements(Config(), load_policy("test")), None, Limits())
+async def test_without_a_scanner_what_nobody_judged_is_unknown(make):
+    judge = make(scanner=None)
     answer = await judge.judge(png(GREEN))
     assert (answer.decision, answer.scanned) == (Decision.UNKNOWN, False)
 
@@ -129,14 +162,13 @@ async def test_what_cannot_be_decoded_is_undecodable_and_leaves_no_verdict(judge
     assert count(store, verdicts) == 0
 
 
-async def test_a_picture_over_a_limit_is_over_limit_and_one_at_the_limit_passes(store, scanner):
+async def test_a_picture_over_a_limit_is_over_limit_and_one_at_the_limit_passes(make):
     data = png(GREEN)
-    judgements = Judgements(Config(), load_policy("test"))
-    at = Judge(store, judgements, scanner, Limits(image_bytes=len(data), pixels=96 * 96))
+    at = make(limits=Limits(image_bytes=len(data), pixels=96 * 96))
     assert (await at.judge(data)).decision is Decision.CLEAN
     fresh = png(GREEN, 3)
     for limits in (Limits(image_bytes=len(fresh) - 1), Limits(pixels=96 * 96 - 1)):
-        past = Judge(store, judgements, scanner, limits)
+        past = make(limits=limits)
         assert (await past.judge(fresh)).decision is Decision.OVER_LIMIT
 
 
@@ -159,12 +191,11 @@ async def test_verdicts_are_published_only_where_the_source_shares(judge, store,
 
 
 async def test_a_published_verdict_that_turns_bad_is_retracted_even_by_a_source_that_is_off(
-    store, scanner
+    store, scanner, make
 ):
     """The clock passes the verdict's end, and the next scan flags what was clean."""
     now = [1_800_000_000]
-    judgements = Judgements(Config(), load_policy("test"))
-    judge = Judge(store, judgements, scanner, Limits(), clock=lambda: now[0])
+    judge = make(clock=lambda: now[0])
     await judge.judge(png(GREEN), "all")
     now[0] += 366 * 86_400
     scanner.scores = {"test-pattern": 9_900, "shape": 0}
@@ -176,10 +207,9 @@ async def test_a_published_verdict_that_turns_bad_is_retracted_even_by_a_source_
     }
 
 
-async def test_an_expired_row_is_renewed_when_the_picture_is_shared_again(store, scanner):
+async def test_an_expired_row_is_renewed_when_the_picture_is_shared_again(store, make):
     now = [1_800_000_000]
-    judgements = Judgements(Config(), load_policy("test"))
-    judge = Judge(store, judgements, scanner, Limits(), clock=lambda: now[0])
+    judge = make(clock=lambda: now[0])
     for _ in range(2):
         await judge.judge(png(GREEN), "all")
         await judge.judge(png(GREEN), "all")
@@ -209,14 +239,14 @@ async def test_sharing_twice_publishes_once_and_a_verdict_can_be_shared_later(ju
 
 
 async def test_a_pipeline_seen_before_its_commit_is_not_missed_after_it(judge, store, monkeypatch):
-    record = judge._record
+    record = judge._recorder.record
 
     def while_another_request_reads(connection, *rest):
         record(connection, *rest)
         judge.judgements._read_at = float("-inf")
         store.read_now(judge.judgements.current)  # does not see what is not committed
 
-    monkeypatch.setattr(judge, "_record", while_another_request_reads)
+    monkeypatch.setattr(judge._recorder, "record", while_another_request_reads)
     assert (await judge.judge(png(RED))).decision is Decision.FLAGGED
 
 
@@ -232,8 +262,38 @@ async def test_an_adoption_that_is_rolled_back_is_made_again(judge, store):
     assert "ab" * 32 in store.read_now(fresh.current).pipelines
 
 
-async def test_the_same_bytes_twice_in_a_batch_are_scanned_once(judge, scanner):
-    looks = [await judge.look(png(RED), sha256_of(png(RED))) for _ in range(3)]
-    answers = await judge.scan(looks)
-    assert [answer.decision for answer in answers] == [Decision.FLAGGED] * 3
-    assert scanner.batches == [1]
+async def test_an_animation_is_left_as_soon_as_a_rule_is_broken(judge, scanner):
+    """Sixty frames, all of them bad: one batch is looked at."""
+    answer = await judge.judge(film([RED] * 60))
+    assert answer.decision is Decision.FLAGGED
+    assert scanner.batches == [8]
+    assert [(one.frames_seen, one.frames_total) for one in answer.own] == [(8, 60)]
+
+
+async def test_an_animation_with_one_bad_frame_is_seen_whole_or_found(judge):
+    """Wherever the bad frame stands: all frames are looked at, unless it is found before."""
+    for place in (0, 31, 59):
+        frames = [GREEN] * 60
+        frames[place] = RED
+        answer = await judge.judge(film(frames))
+        assert answer.decision is Decision.FLAGGED
+    answer = await judge.judge(film([GREEN] * 60))
+    assert answer.decision is Decision.CLEAN
+    assert [(one.frames_seen, one.frames_total) for one in answer.own] == [(60, 60)]
+
+
+async def test_a_pipeline_in_shadow_scores_along_and_decides_nothing(store, make, scanner):
+    config = Config.model_validate({"scanner": {"shadow": {"enabled": True}}})
+    shadow = FakeScanner(weights="01")
+    shadow.scores = {"test-pattern": 9_900, "shape": 0}
+    answer = await make(shadow=shadow, config=config).judge(png(GREEN))
+    assert answer.decision is Decision.CLEAN
+    assert (scanner.batches, shadow.batches) == ([1], [1])
+    assert count(store, verdicts) == 2
+
+
+async def test_a_shadow_that_fails_harms_nobody(store, make):
+    shadow = FakeScanner(weights="01")
+    shadow._score = raises(ModelError("no weights"))
+    assert (await make(shadow=shadow).judge(png(GREEN))).decision is Decision.CLEAN
+    assert count(store, verdicts) == 1

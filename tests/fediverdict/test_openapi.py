@@ -7,6 +7,7 @@ from cache.verdict import Decision, MatchKind
 from fediverdict.answers import answer_json
 from fediverdict.api import Api
 from fediverdict.judge import Answer
+from scanner.inside import Inside
 
 DOCUMENT = json.loads((Path(__file__).parents[2] / "docs" / "openapi.json").read_text())
 SCHEMAS = DOCUMENT["components"]["schemas"]
@@ -27,4 +28,5 @@ def test_the_answer_has_exactly_the_documented_fields():
 def test_the_documented_words_are_those_of_the_code():
     properties = SCHEMAS["Answer"]["properties"]
     assert set(properties["decision"]["enum"]) == {str(decision) for decision in Decision}
+    assert set(properties["inside"]["items"]["enum"]) == {str(one) for one in Inside}
     assert set(properties["match"]["properties"]["kind"]["enum"]) == {str(k) for k in MatchKind}

@@ -19,7 +19,7 @@ class Loader:
     def __init__(self):
         self.gate, self.error, self.calls = threading.Event(), None, 0
 
-    def __call__(self, _settings, _policy):
+    def __call__(self, _settings, _policy, _purpose):
         self.calls += 1
         self.gate.wait(10)
         if self.error:
@@ -55,7 +55,7 @@ async def test_those_who_wait_share_one_failure_and_the_next_tries_again(loader)
 
 async def test_a_model_that_loads_takes_no_thread_from_others(loader):
     one = scanner()
-    waiting = [asyncio.create_task(one.score([])) for _ in range(64)]
+    waiting = [asyncio.create_task(one.score(RedClassifier.preprocess.nothing)) for _ in range(64)]
     await asyncio.sleep(0)
     await asyncio.wait_for(asyncio.to_thread(int), 5)
     loader.gate.set()

@@ -1,0 +1,79 @@
+"""What this instance makes of one picture: a look at what is held, and the answer it ends in."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from cache.outcome import Outcome, explain
+from cache.verdict import (
+    SELF,
+    Basis,
+    Decision,
+    Evidence,
+    FingerprintLike,
+    Match,
+    MatchKind,
+    Verdict,
+)
+from scanner.errors import OverLimit, Undecodable
+from scanner.facts import Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What this instance says of one picture, and how it came to it."""
+
+    decision: Decision
+    sentence: str
+    fingerprint: FingerprintLike | None = None
+    outcome: Outcome | None = None
+    evidence: Evidence = Evidence()
+    scanned: bool = False
+    seconds: float = 0.0
+    inside: tuple[str, ...] = ()  # what else the file holds, where it was decoded for this answer
+
+    @property
+    def own(self) -> list[Verdict]:
+        """Our own verdicts on these very bytes, by whatever pipeline."""
+        return [match.verdict for match in self.evidence.matches if _is_own(match)]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A picture that was looked up: its fingerprint, what is held on it, what follows."""
+
+    fingerprint: FingerprintLike
+    evidence: Evidence
+    outcome: Outcome
+    inside: tuple[str, ...] = ()
+
+    def answer(self, *, scanned: bool = False) -> Answer:
+        """Return the look as what the caller is told."""
+        return Answer(
+            self.outcome.decision,
+            explain(self.outcome),
+            self.fingerprint,
+            self.outcome,
+            self.evidence,
+            scanned=scanned,
+            inside=self.inside,
+        )
+
+    def of(self, facts: Facts) -> "Look":
+        """Return the look with what decoding the picture showed beside its fingerprint."""
+        return replace(self, inside=facts.inside)
+
+
+def could_not(error: Undecodable | OverLimit) -> Answer:
+    """Return the answer for a picture that could not be judged."""
+    over = isinstance(error, OverLimit)
+    return Answer(Decision.OVER_LIMIT if over else Decision.UNDECODABLE, str(error))
+
+
+def own_verdicts(answers: Iterable[Answer]) -> list[Verdict]:
+    """Return our own verdicts on the pictures of some answers."""
+    return [verdict for answer in answers for verdict in answer.own]
+
+
+def _is_own(match: Match) -> bool:
+    of_model = match.verdict.issuer == SELF and match.verdict.basis is Basis.MODEL
+    return of_model and match.kind is MatchKind.EXACT

@@ -1,0 +1,68 @@
+"""Scores one decoded picture: chunk by chunk, until all of it was seen or a rule is broken.
+
+An animation that breaks a rule needs no further look: the verdict says how many of its frames
+were seen. A picture of one frame gives its decoder back before it is scored. A pipeline in
+shadow scores the same picture afterwards, as a whole; its failure harms nobody.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from fediverdict.scanning import Scanner
+from scanner.classifier import Classifier, combine
+from scanner.errors import ModelError
+from scanner.pool import Opened
+
+logger = logging.getLogger(__name__)
+
+Breaks = Callable[[Mapping[str, int], str], bool]
+"""(scores, pipeline id) -> whether they break a rule of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Each label's largest score over what was seen, by which pipeline, and how much was seen."""
+
+    scores: Mapping[str, int]
+    classifier: Classifier
+    frames_seen: int
+
+
+class Scorer:
+    """Scores by the pipeline that decides, and by the one in shadow if there is one."""
+
+    def __init__(self, scanner: Scanner, shadow: Scanner | None, breaks: Breaks) -> None:
+        self._scanner, self._shadow, self._breaks = scanner, shadow, breaks
+
+    async def score(self, opened: Opened) -> Scored:
+        """Return the scores that decide."""
+        classifier = await self._scanner.load()
+        keeps = self._shadow is not None
+        rows: list[dict[str, int]] = []
+        frames: set[int] = set()
+        chunks = opened.chunks(classifier.preprocess, self._scanner.settings.batch)
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                if chunk.last and not keeps:
+                    opened.give_back()
+                rows += await self._scanner.score(chunk.pixels)
+                frames.update(chunk.frames)
+                if not chunk.last and self._breaks(combine(rows), classifier.pipeline_id):
+                    return Scored(combine(rows), classifier, len(frames))
+        return Scored(combine(rows), classifier, opened.facts.frames_seen)
+
+    async def score_in_shadow(self, opened: Opened) -> Scored | None:
+        """Return the scores of the pipeline in shadow, None where there is none or it fails."""
+        if self._shadow is None:
+            return None
+        try:
+            classifier = await self._shadow.load()
+            rows: list[dict[str, int]] = []
+            async for chunk in opened.chunks(classifier.preprocess, self._shadow.settings.batch):
+                rows += await self._shadow.score(chunk.pixels)
+        except ModelError as error:
+            logger.warning("the pipeline in shadow scores nothing: %s", error)
+            return None
+        return Scored(combine(rows), classifier, opened.facts.frames_seen)
