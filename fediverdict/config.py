@@ -32,6 +32,7 @@ from fediverdict.errors import ConfigError
 from scanner.limits import Limits
 from scanner.policy import shipped_policies
 from scanner.settings import ScannerSettings, ShadowSettings
+from scanner.sources.settings import KINDS, SourceSettings
 
 BUNDLED = "bundled"
 ENV_PREFIX = "FEDIVERDICT_"
@@ -87,13 +88,6 @@ class ScanSettings(Settings):
     act_batch: Annotated[int, Field(ge=1)] = 32
     retry_seconds: Annotated[float, Field(gt=0)] = 5.0
     retry_seconds_max: Annotated[float, Field(gt=0)] = 600.0
-
-
-class SourceSettings(Settings):
-    """A place where pictures lie; a folder does not tell which of them are public."""
-
-    path: Path
-    share: Literal["off", "all"] = "off"
 
 
 class PipelineSettings(Settings):
@@ -225,10 +219,7 @@ def _absolute(config: Config, folder: Path) -> Config:
     instance = config.instance.model_copy(
         update={"state_dir": folder / expanded(config.instance.state_dir)}
     )
-    sources = {
-        name: source.model_copy(update={"path": folder / expanded(source.path)})
-        for name, source in config.sources.items()
-    }
+    sources = {name: _absolute_source(source, folder) for name, source in config.sources.items()}
     database = config.database.model_copy(update={"url": absolute_url(config.database.url, folder)})
     return config.model_copy(
         update={
@@ -238,6 +229,13 @@ def _absolute(config: Config, folder: Path) -> Config:
             "scanner": _absolute_scanner(config.scanner, folder),
         }
     )
+
+
+def _absolute_source(source: SourceSettings, folder: Path) -> SourceSettings:
+    """Return a source with those of its settings absolute that are paths on this machine."""
+    paths = {name: path for name in source.PATHS if (path := getattr(source, name)) is not None}
+    update = {name: folder / expanded(path) for name, path in paths.items()}
+    return source.model_copy(update=update)
 
 
 def _absolute_scanner(scanner: ScannerSettings, folder: Path) -> ScannerSettings:
@@ -284,13 +282,20 @@ def absolute_url(url: str, folder: Path) -> str:
 
 def _sentence(error: ValidationError) -> str:
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
+    place = ".".join(_place(first["loc"]))
     if first["type"] != "extra_forbidden":
         return f"{place}: {first['msg'].removeprefix('Value error, ')}".removeprefix(": ")
     known = sorted(setting_names())
     near = difflib.get_close_matches(place, known, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else "; see config.sample.toml"
     return f"unknown key {place}{hint}"
+
+
+def _place(location: Sequence[int | str]) -> list[str]:
+    """Return where a setting stands; pydantic adds the kind of a source behind its name."""
+    parts = [str(part) for part in location]
+    inside = parts[:1] == ["sources"] and len(parts) > 2 and parts[2] in KINDS
+    return parts[:2] + parts[3:] if inside else parts
 
 
 def setting_names(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:

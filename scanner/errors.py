@@ -13,6 +13,10 @@ class OverLimit(ScannerError):
     """The picture is larger than a limit allows; the message names limit and size."""
 
 
+class StripError(ScannerError):
+    """What a file holds beside its picture cannot be taken out of it without changing that."""
+
+
 class PolicyError(ScannerError):
     """The policy file cannot be used; the message names the entry and how to mend it."""
 
@@ -21,5 +25,21 @@ class ModelError(ScannerError):
     """The model cannot be loaded; the message says what to install, set or fetch."""
 
 
+class DownloadError(ModelError):
+    """Weights cannot be fetched; the message names the address, the cause and what is kept."""
+
+
 class SourceError(ScannerError):
     """A source of pictures cannot be listed or read; the message names the path and cause."""
+
+
+class SourceChanged(SourceError):
+    """The object is gone, or no longer the one that was listed; list the source again."""
+
+
+class SourceUnreachable(SourceError):
+    """The source does not answer, or refuses us; the message says which setting to look at."""
+
+
+class DecoderFailed(ScannerError):
+    """A decoder process ended, or said what cannot be; the picture is asked of another one."""

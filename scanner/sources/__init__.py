@@ -1,1 +1,4 @@
-"""Where pictures come from; each source lists items and reads one by its key."""
+"""Where pictures come from; each source lists items, reads and deletes them, and watches.
+
+Clients of hosts that the admin configured live here and are imported when they are needed.
+"""

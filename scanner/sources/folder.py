@@ -1,133 +1,106 @@
-"""A folder of pictures on this machine: lists it and reads single files, nothing else.
+"""A folder of pictures on this machine: lists it, reads and deletes single files, watches it.
 
 Symbolic links are not followed, neither to files nor to folders, so that nothing outside the
 folder is read; what is no regular file is left out. An unreadable folder inside, or a file
-that goes away, is reported and not fatal.
+that goes away, is reported and not fatal. Everything that blocks runs in threads.
 """
 
-import errno
+import asyncio
+import contextlib
+import functools
 import os
-import stat
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
-from scanner.errors import OverLimit, SourceError
+from scanner.sources import files
+from scanner.sources.files import Problem
+from scanner.sources.polling import poll
+from scanner.sources.seen import Seen
+from scanner.sources.settings import FolderSettings
+from scanner.sources.source import Item, Report
+from scanner.sources.threads import batches
+from scanner.sources.wanted import Wanted
 
-DEPTH_MAX = 64
-"""Folders within folders that are entered."""
+__all__ = ["FolderSource", "Item", "list_folder", "read_item"]
 
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A file in a source: its key, its size in bytes, and a mark that changes when it does."""
-
-    key: str
-    size: int
-    mark: str
+FOLDER_ITEMS = 2_000_000
 
 
 def list_folder(path: Path, report: Callable[[str], None] = lambda _: None) -> Iterator[Item]:
     """Yield the regular files under a folder, sorted by name within each folder.
 
-    Keys are relative, with `/`. What cannot be read is told to `report` in one sentence.
     Raises SourceError, before the first item, when the folder itself cannot be listed.
     """
-    return _walk("", _entries(path), report)
+    os.close(files.open_root(path))
+    return _items(files.walk(path, Wanted(), FOLDER_ITEMS), report)
 
 
 def read_item(path: Path, key: str, limit_bytes: int) -> bytes:
-    """Return the bytes of one item of the folder.
-
-    Raises OverLimit past `limit_bytes`, SourceError if it cannot be read or is a link.
-    """
-    target = path / key
-    parts = Path(key).parts
-    if Path(key).is_absolute() or ".." in parts or not parts or "\0" in key:
-        raise SourceError(f"{key!a} is no key of the folder {path}")
-    try:
-        descriptor = _open(path, parts)
-    except (OSError, UnicodeError) as error:
-        raise SourceError(f"cannot read {target}: {_cause(error)}") from error
-    return _content(descriptor, target, limit_bytes)
+    """Return the bytes of one item of the folder; raises OverLimit past `limit_bytes`."""
+    return files.read(path, key, limit_bytes)
 
 
-def _open(path: Path, parts: tuple[str, ...]) -> int:
-    """Open a file folder by folder, so that none can become a link in between."""
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        for name in parts[:-1]:
-            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
-            os.close(folder)
-            folder = inner
-        return os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-    finally:
-        os.close(folder)
+def _items(found: Iterator[Item | Problem], report: Report) -> Iterator[Item]:
+    for one in found:
+        if isinstance(one, Problem):
+            report(one)
+        else:
+            yield one
 
 
-def _cause(error: OSError | UnicodeError) -> str:
-    if not isinstance(error, OSError):
-        return "its name is no UTF-8"
-    linked = error.errno in {errno.ELOOP, errno.ENOTDIR}
-    return "it is a link or lies behind one" if linked else str(error.strerror)
+class FolderSource:
+    """A `Source` over the files below one folder; its cursor is a key."""
 
+    kind = "folder"
+    can_undo_delete = False
 
-def _content(descriptor: int, target: Path, limit_bytes: int) -> bytes:
-    """Read an open file and close it; opened without blocking, so a pipe is seen as one."""
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise SourceError(f"{target} is no regular file")
-    try:
-        with os.fdopen(descriptor, "rb") as file:
-            data = file.read(limit_bytes + 1)
-    except OSError as error:
-        raise SourceError(f"cannot read {target}: {error.strerror}") from error
-    if len(data) > limit_bytes:
-        raise OverLimit(f"{target} has more than {limit_bytes} bytes")
-    return data
+    def __init__(self, settings: FolderSettings, report: Report) -> None:
+        self._settings, self._report = settings, report
+        self._root = settings.path
+        self._seen = Seen(settings.remember_items)
 
+    @property
+    def location(self) -> str:
+        """The folder."""
+        return str(self._root)
 
-def _walk(
-    prefix: str, entries: list[os.DirEntry[str]], report: Callable[[str], None]
-) -> Iterator[Item]:
-    for entry in entries:
-        key = f"{prefix}{entry.name}"
-        try:
-            if not _is_text(entry.name):
-                raise SourceError(f"{entry.path!a} has a name that is no UTF-8, rename it")
-            if entry.is_dir(follow_symlinks=False):
-                if key.count("/") >= DEPTH_MAX:
-                    raise SourceError(f"{entry.path} lies deeper than {DEPTH_MAX} folders")
-                yield from _walk(f"{key}/", _entries(Path(entry.path)), report)
-            elif entry.is_file(follow_symlinks=False):
-                yield _item(key, entry.stat(follow_symlinks=False))
-            elif entry.is_symlink():
-                raise SourceError(f"{entry.path} is a link and was left out")
-        except (OSError, SourceError) as error:
-            report(
-                str(error) if isinstance(error, SourceError) else f"{entry.path}: {error.strerror}"
-            )
+    def list(self, cursor: str | None = None, prefix: str = "") -> AsyncIterator[Item]:
+        """Yield the files sorted by name within each folder, reading names in a thread."""
+        return self._walk(Wanted(cursor, prefix), lambda _: None)
 
+    async def _walk(self, wanted: Wanted, on_folder: files.OnFolder) -> AsyncIterator[Item]:
+        found = files.walk(self._root, wanted, self._settings.folder_items, on_folder)
+        async for batch in batches(found, self._settings.page_items):
+            for item in _items(iter(batch), self._report):
+                yield item
 
-def _is_text(name: str) -> bool:
-    """Return whether a file's name can be stored; bytes that are no UTF-8 come as surrogates."""
-    return name.encode(errors="replace").decode() == name
+    async def read(self, item: Item, limit_bytes: int) -> bytes:
+        """Return the file's bytes if it still is the one listed."""
+        return await asyncio.to_thread(files.read, self._root, item.key, limit_bytes, item.mark)
 
+    async def delete(self, item: Item) -> None:
+        """Delete the file if it still is the one listed."""
+        await asyncio.to_thread(files.delete, self._root, item.key, item.mark)
 
-def _item(key: str, found: os.stat_result) -> Item:
-    return Item(key, found.st_size, f"{found.st_mtime_ns}-{found.st_size}-{found.st_ino}")
+    def forget(self, item: Item) -> None:
+        """Let `watch` yield this item again at its next full listing."""
+        self._seen.forget(item)
 
+    async def close(self) -> None:
+        """Nothing is held between calls."""
 
-def _entries(path: Path) -> list[os.DirEntry[str]]:
-    """Return what stands in a folder, sorted by name; raises SourceError."""
-    try:
-        with os.scandir(path) as found:
-            return sorted(found, key=lambda entry: entry.name)
-    except FileNotFoundError as error:
-        raise SourceError(f"there is no folder {path}") from error
-    except NotADirectoryError as error:
-        raise SourceError(f"{path} is not a folder") from error
-    except PermissionError as error:
-        raise SourceError(f"no permission to list {path}") from error
-    except OSError as error:
-        raise SourceError(f"cannot list {path}: {error.strerror}") from error
+    async def watch(self, cursor: str | None = None, prefix: str = "") -> AsyncIterator[Item]:
+        """Yield every file, then each that is completed; by inotify, elsewhere by listing."""
+        settings, seen, report = self._settings, self._seen, self._report
+        if sys.platform == "linux":
+            from scanner.sources.folder_watch import FolderWatch  # noqa: PLC0415  # Linux alone
+
+            found = FolderWatch(settings, seen, report, self._walk, prefix).items(cursor)
+        else:
+            again = functools.partial(self.list, None, prefix)
+            first = self.list(cursor, prefix)
+            found = poll(first, again, seen, settings.poll_seconds, report)
+        async with contextlib.aclosing(found):
+            async for item in found:
+                yield item

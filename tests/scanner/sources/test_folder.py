@@ -68,14 +68,14 @@ def test_a_file_is_not_a_folder(folder):
 @pytest.fixture
 def forbidden(monkeypatch):
     """Tests may run as root, whom permissions do not stop: the system call says no instead."""
-    real = os.scandir
+    real = os.open
 
-    def scandir(path):
+    def refuse(path, *arguments, **named):
         if str(path).endswith("locked"):
             raise PermissionError(13, "Permission denied")
-        return real(path)
+        return real(path, *arguments, **named)
 
-    monkeypatch.setattr("scanner.sources.folder.os.scandir", scandir)
+    monkeypatch.setattr("scanner.sources.files.os.open", refuse)
 
 
 @pytest.mark.usefixtures("forbidden")

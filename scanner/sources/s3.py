@@ -1,0 +1,298 @@
+"""A bucket of an S3-compatible store: lists from a key on, reads and deletes single objects.
+
+Mark: ETag, size and the second of the last change (stores list fractions that they do not repeat
+for a single object). `delete` looks first and then deletes, as the client has no conditional
+delete: a writer that hits the gap loses what it wrote. Whether a bucket keeps versions cannot be
+asked through the client, so the admin says so, and each deletion checks it.
+
+The client (`obstore`, the object_store of Apache Arrow) cannot name keys with empty, `.` or `..`
+parts or control characters, and ends a listing at one: that is said, never skipped in silence.
+"""
+
+import asyncio
+import contextlib
+import functools
+import os
+import re
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import obstore
+from obstore.exceptions import (
+    BaseError,
+    InvalidPathError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
+from obstore.store import S3Store
+
+from scanner.errors import OverLimit, SourceChanged, SourceError, SourceUnreachable
+from scanner.sources.polling import new_items, poll
+from scanner.sources.seen import Seen
+from scanner.sources.settings import S3Settings, Secret
+from scanner.sources.source import Item, Report
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
+    from obstore.store import ClientConfig, RetryConfig, S3Config
+
+UNSAFE = re.compile(r"[^A-Za-z0-9/_.=+@:,;!$&'() -]")
+"""Characters that the client may write otherwise in an offset, which changes their order."""
+CREDENTIALS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+CHUNK_BYTES = 262_144
+"""Bytes of a body taken at a time."""
+
+
+class S3Source:
+    """A `Source` over one bucket; its cursor is a key."""
+
+    kind = "s3"
+
+    def __init__(self, settings: S3Settings, report: Report) -> None:
+        self._settings, self._report = settings, report
+        self._prefix = f"{settings.prefix.rstrip('/')}/" if settings.prefix else ""
+        self._seen = Seen(settings.remember_items)
+        self._store = _store(settings)
+        self._slots = asyncio.Semaphore(settings.requests_at_once)
+
+    @property
+    def location(self) -> str:
+        """The bucket, its prefix and the host."""
+        host = self._settings.endpoint or f"amazonaws, {self._settings.region}"
+        return f"s3://{self._settings.bucket}/{self._prefix} ({host})"
+
+    @property
+    def can_undo_delete(self) -> bool:
+        """Whether the bucket keeps versions, as the admin says; checked at each deletion."""
+        return self._settings.versioned
+
+    async def list(self, cursor: str | None = None, prefix: str = "") -> AsyncIterator[Item]:
+        """Yield the objects in the order of their keys, a page of the store at a time."""
+        if not (prefix.startswith(self._prefix) or self._prefix.startswith(prefix)):
+            return
+        narrow = max(self._prefix, prefix, key=len)
+        folder = narrow.rpartition("/")[0]  # the client takes whole parts of a key only
+        stream = obstore.list(
+            self._store,
+            folder or None,
+            offset=_offset(cursor or ""),
+            chunk_size=self._settings.page_items,
+        )
+        while True:
+            with self._errors("list"):
+                page = await anext(stream, None)
+            if page is None:
+                return
+            for meta in page:
+                key = meta["path"]
+                if key > narrow and not key.startswith(narrow):
+                    return  # sorted: nothing more begins with it
+                if key.startswith(narrow) and key > (cursor or ""):
+                    yield _item(meta)
+
+    async def read(self, item: Item, limit_bytes: int) -> bytes:
+        """Return the object's bytes if it still is the one listed; never takes more than those."""
+        with self._errors(f"read {item.key!r}"):
+            async with self._slots, asyncio.timeout(self._settings.timeout_seconds):
+                return await self._read(item, limit_bytes)
+
+    async def _read(self, item: Item, limit_bytes: int) -> bytes:
+        found = await obstore.get_async(self._store, item.key)
+        self._check(item, found.meta)
+        if found.meta["size"] > limit_bytes:
+            raise OverLimit(f"{item.key} has more than {limit_bytes} bytes")
+        body = bytearray()
+        async for chunk in found.stream(CHUNK_BYTES):
+            body += chunk
+            if len(body) > item.size:
+                break
+        if len(body) != item.size:
+            raise SourceError(f"{item.key} came with other than its {item.size} bytes; try again")
+        return bytes(body)
+
+    async def delete(self, item: Item) -> None:
+        """Delete the object if it still is the one listed, and as undoable as was said."""
+        with self._errors(f"delete {item.key!r}"):
+            async with self._slots, asyncio.timeout(self._settings.timeout_seconds):
+                meta = await obstore.head_async(self._store, item.key)
+                self._check(item, meta)
+                if self._settings.versioned and meta["version"] in {None, "null"}:
+                    raise SourceError(
+                        f"{item.key} was not deleted: the store keeps no version of it; set "
+                        "versioned = false to delete for good"
+                    )
+                await obstore.delete_async(self._store, item.key)
+
+    def _check(self, item: Item, meta: "ObjectMeta") -> None:
+        if _mark(meta) != item.mark:
+            raise SourceChanged(f"{item.key} has changed since it was listed; list it again")
+
+    async def watch(self, cursor: str | None = None, prefix: str = "") -> AsyncIterator[Item]:
+        """Yield every object, then new ones: by listing again, or from the last key on."""
+        settings = self._settings
+        if settings.order == "any":
+            again = functools.partial(self.list, None, prefix)
+            first = self.list(cursor, prefix)
+            found = poll(first, again, self._seen, settings.poll_seconds, self._report)
+        else:
+            found = self._follow(cursor, prefix)
+        async with contextlib.aclosing(found):
+            async for item in found:
+                yield item
+
+    async def _follow(self, cursor: str | None, prefix: str) -> AsyncGenerator[Item, None]:
+        """Yield everything, then what sorts behind the newest; everything again at times.
+
+        It goes on behind what was the newest one poll earlier, for keys made at one time by
+        several processes. The newest is told by its time: older layouts may sort behind it.
+        """
+        newest = _Newest()
+        async for item in new_items(newest.noting(self.list(cursor, prefix)), self._seen):
+            yield item
+        relist = time.monotonic() + self._settings.relist_seconds
+        behind = newest.key
+        while True:
+            await asyncio.sleep(self._settings.poll_seconds)
+            whole = time.monotonic() >= relist
+            listing = newest.noting(self.list(None if whole else behind, prefix))
+            behind = newest.key
+            try:
+                async for item in listing:
+                    if self._seen.is_new(item):
+                        yield item
+            except SourceError as error:
+                self._report(f"{error}; trying again in {self._settings.poll_seconds:g} s")
+                continue
+            if whole:
+                self._seen.turn()
+                relist = time.monotonic() + self._settings.relist_seconds
+
+    def forget(self, item: Item) -> None:
+        """Let `watch` yield this item again at its next full listing."""
+        self._seen.forget(item)
+
+    async def close(self) -> None:
+        """Nothing is held that does not close by itself."""
+
+    @contextlib.contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        """Turn the client's errors, which quote answers of the store, into sentences."""
+        where = f"cannot {what} in {self.location}"
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise SourceChanged(f"{where}: it is gone") from error
+        except InvalidPathError as error:
+            raise SourceError(f"{where}: {_bad_key(str(error))}") from error
+        except (PermissionDeniedError, UnauthenticatedError) as error:
+            code = _code(str(error))
+            raise SourceUnreachable(
+                f"{where}: refused{code}; look at access_key_id, secret_access_key and region"
+            ) from error
+        except TimeoutError as error:
+            seconds = self._settings.timeout_seconds
+            raise SourceUnreachable(f"{where}: no answer within {seconds:g} s") from error
+        except (BaseError, OSError) as error:
+            raise SourceUnreachable(f"{where}: {_cause(str(error))}") from error
+
+
+class _Newest:
+    """Notes the key of the object that changed last."""
+
+    def __init__(self) -> None:
+        self.key: str | None = None
+        self._modified = 0.0
+
+    async def noting(self, listing: AsyncIterator[Item]) -> AsyncIterator[Item]:
+        """Yield a listing's items and note the newest."""
+        async for item in listing:
+            if (item.modified or 0.0) >= self._modified:
+                self.key, self._modified = item.key, item.modified or 0.0
+            yield item
+
+
+def _offset(cursor: str) -> str | None:
+    """Return where the store is to begin: the cursor up to what the client would re-write."""
+    return UNSAFE.split(cursor, maxsplit=1)[0] or None
+
+
+def _store(settings: S3Settings) -> S3Store:
+    config: S3Config = {
+        "bucket": settings.bucket,
+        "region": settings.region,
+        "virtual_hosted_style_request": not settings.path_style,
+        "disable_bulk_delete": True,  # not every store has it
+    }
+    if settings.endpoint is not None:
+        _check_credentials(settings)
+        config["endpoint"] = config["aws_endpoint_url_s3"] = settings.endpoint
+    if settings.anonymous:
+        config["skip_signature"] = True
+    for name in ("access_key_id", "secret_access_key", "session_token"):
+        secret: Secret | None = getattr(settings, name)
+        if secret is not None:
+            config[name] = secret.get_secret_value()
+    seconds = timedelta(seconds=settings.timeout_seconds)
+    client: ClientConfig = {
+        "timeout": seconds,
+        "connect_timeout": seconds,
+        "allow_http": bool(settings.endpoint and settings.endpoint.startswith("http://")),
+    }
+    retry: RetryConfig = {"max_retries": settings.retries, "retry_timeout": seconds}
+    try:
+        return S3Store(config=config, client_options=client, retry_config=retry)
+    except BaseError as error:
+        raise SourceError(f"the source s3://{settings.bucket} cannot be opened: {error}") from error
+
+
+def _check_credentials(settings: S3Settings) -> None:
+    """Raise SourceError where the client would ask Amazon's machine for credentials in vain."""
+    if settings.anonymous or settings.access_key_id is not None:
+        return
+    if not any(name in os.environ for name in CREDENTIALS):
+        raise SourceError(
+            f"the source s3://{settings.bucket} has no credentials: set access_key_id and "
+            "secret_access_key, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the "
+            "environment, or anonymous = true"
+        )
+
+
+def _item(meta: "ObjectMeta") -> Item:
+    key, modified = meta["path"], meta["last_modified"].timestamp()
+    return Item(key, meta["size"], _mark(meta), modified, key)
+
+
+def _mark(meta: "ObjectMeta") -> str:
+    etag = (meta["e_tag"] or "").strip('"')
+    return f"{etag}-{meta['size']}-{int(meta['last_modified'].timestamp())}"
+
+
+def _bad_key(text: str) -> str:
+    """Say which key the client cannot name."""
+    found = re.search(r'Path "(.*?)"(?:: Encountered| contained)', text, re.DOTALL)
+    key = ascii(found[1][:200]) if found else "a key"
+    return f"{key} cannot be named by the client; rename or delete that object, or set prefix"
+
+
+def _code(text: str) -> str:
+    found = re.search(r"<Code>(\w{1,64})</Code>", text)
+    return f" ({found[1]})" if found else ""
+
+
+def _cause(text: str) -> str:
+    """Return what is safe and short of an error of the client: no answer's body, no request."""
+    if code := _code(text):
+        return f"the store answers{code}; look at bucket, region and endpoint"
+    status = re.search(r"status code: (\d{3})", text)
+    if status:
+        return f"the store answers {status[1]}; look at endpoint, bucket and path_style"
+    if "timed out" in text or "TimedOut" in text or "timeout" in text:
+        return "no answer in time; look at endpoint and timeout_seconds"
+    return "the store cannot be reached; look at endpoint and the network"

@@ -1,0 +1,1 @@
+"""The sources of pictures, against real folders, stores and servers."""
