@@ -3,65 +3,59 @@
 Bytes of strangers: only the formats below are opened, sizes are checked before pixels are
 decoded, and whatever a decoder raises becomes `Undecodable`. TIFF, BMP and the many other
 formats of Pillow stay shut: no fediverse server passes them on, and each is one more decoder
-to attack. A JPEG is decoded once, reduced (`draft`), for hashes and classifier alike.
+to attack. A JPEG is decoded once, reduced (`draft`), for hashes and classifier alike. Videos
+are left to `video.py`, animations to `films.py`, what else the file holds to `inside.py`.
 """
 
 import io
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-import imagehash
-import numpy as np
-from PIL import Image, UnidentifiedImageError
-from PIL.GifImagePlugin import GifImageFile
+from PIL import AvifImagePlugin, Image, UnidentifiedImageError
 
 from scanner.blocks import count_blocks, count_exif
-from scanner.content import PixelContent, content_of_jpeg
+from scanner.content import content_of_jpeg
 from scanner.errors import OverLimit, ScannerError, Undecodable
+from scanner.films import MAIN, Decoded, check_size, decode_film, frame_count
 from scanner.fingerprint import Fingerprint, sha256_of
-from scanner.gif import gif_facts
-from scanner.limits import Limits
-from scanner.pdq import pdq
+from scanner.inside import inside
+from scanner.kept import Kept
+from scanner.limits import Limits, within
+from scanner.media_types import VIDEOS, media_type_of
+from scanner.perceptual import perceptual
 from scanner.picture import Picture
 from scanner.png import SIGNATURE
-from scanner.png_strict import check_png, grey_step
-from scanner.thumbnail import SIDE, flatten, shrink, thumbnail, turn
-from scanner.views import views
+from scanner.png_strict import check_png
+from scanner.thumbnail import SIDE, flatten, shrink, turn
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")
 ORIENTATION = 0x0112
 SOS = b"\xff\xda"
+NO_SEED = bytes(32)
 
 # Pillow warns of broken metadata and large images; here they are judged, or refused by limits.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the pool's processes are the threads
 
 
-@dataclass(frozen=True, slots=True)
-class _Frames:
-    """The views of all frames, how many frames there were, and the content digest."""
+def read(data: bytes, limits: Limits, *, seed: bytes = NO_SEED, name: str | None = None) -> Picture:
+    """Return the picture of a file's bytes, with its fingerprints.
 
-    views: tuple[Image.Image, ...]
-    total: int
-    content: bytes | None
-
-
-def read(data: bytes, limits: Limits) -> Picture:
-    """Return the picture of a file's bytes, with its fingerprints; all its frames are seen.
-
-    Raises Undecodable or OverLimit, and nothing else.
+    `seed` decides which frames of a long animation or video are seen: 32 bytes that whoever made
+    the file cannot know. `name` is the file name or media type that the bytes came with. Raises
+    Undecodable or OverLimit, and nothing else.
     """
     if not data:
         raise Undecodable("the file is empty")
-    _within(len(data), limits.image_bytes, "bytes")
+    within(len(data), limits.image_bytes, "bytes")
     try:
-        return _read(data, limits)
+        return _read(data, limits, seed, name)
     except ScannerError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise OverLimit(f"more pixels than the limit of {limits.pixels}") from error
     except UnidentifiedImageError as error:
-        raise Undecodable(f"none of {', '.join(FORMATS)}, or damaged") from error
+        raise Undecodable(f"none of {', '.join(FORMATS)} or a video, or damaged") from error
     except MemoryError as error:
         raise OverLimit("decoding it takes more memory than there is") from error
     except Exception as error:
@@ -74,128 +68,93 @@ def content_of(data: bytes, limits: Limits) -> bytes | None:
     A JPEG is not decoded.
     """
     if data.startswith(b"\xff\xd8"):
-        _within(len(data), limits.image_bytes, "bytes")
+        within(len(data), limits.image_bytes, "bytes")
         return content_of_jpeg(data)
     return read(data, limits).fingerprint.content
 
 
-def _read(data: bytes, limits: Limits) -> Picture:
-    _within(count_blocks(data, limits.blocks), limits.blocks, "blocks or more")
-    _within(count_exif(data, limits.exif_blocks), limits.exif_blocks, "EXIF blocks or more")
+def _read(data: bytes, limits: Limits, seed: bytes, name: str | None) -> Picture:
+    media_type = media_type_of(data)
+    if media_type in VIDEOS:
+        from scanner.video import decode_video  # noqa: PLC0415  most processes never see one
+
+        decoded, size = decode_video(data, media_type, limits, seed)
+    else:
+        decoded, size = _decode_picture(data, limits, seed)
+    entries = decoded.kept.entries()
+    frames = tuple(view for entry in entries for view in entry.views)
+    hashes = perceptual(frames[0])
+    return Picture(
+        Fingerprint(
+            sha256=sha256_of(data),
+            content=decoded.content,
+            pdq=hashes.variants[0],
+            pdq_quality=hashes.quality,
+            phash=hashes.phash,
+        ),
+        hashes.variants,
+        frames,
+        decoded.seen,
+        decoded.total,
+        *size,
+        tuple(entry.number for entry in entries for _ in entry.views),
+        tuple(_plain(len(entry.views) for entry in entries)),
+        media_type,
+        inside(data, media_type, name),
+    )
+
+
+def _plain(counts: Iterator[int]) -> Iterator[int]:
+    """Yield for each view the index of the first one of the same frame."""
+    start = 0
+    for count in counts:
+        yield from [start] * count
+        start += count
+
+
+def _decode_picture(data: bytes, limits: Limits, seed: bytes) -> tuple[Decoded, tuple[int, int]]:
+    within(count_blocks(data, limits.blocks), limits.blocks, "blocks or more")
+    within(count_exif(data, limits.exif_blocks), limits.exif_blocks, "EXIF blocks or more")
     if data.startswith(SIGNATURE):
         check_png(data)
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         width, height = image.size
-        _check_size(data, image, limits)
+        check_size(data, image, limits)
         orientation = _orientation(image)
-        frames = _decode(data, image, limits)
-    upright = tuple(turn(view, orientation) for view in frames.views)
-    if orientation >= 5:
-        width, height = height, width
-    small = thumbnail(upright[0])
-    hashes = pdq(small)
-    fingerprint = Fingerprint(
-        sha256=sha256_of(data),
-        content=frames.content,
-        pdq=hashes.variants[0],
-        pdq_quality=hashes.quality,
-        phash=_phash(small),
-    )
-    total = frames.total
-    return Picture(fingerprint, hashes.variants, upright, total, total, width, height)
+        jpeg = image.format in {"JPEG", "MPO"}
+        decode = _decode_jpeg if jpeg else decode_film
+        decoded = decode(data, image, limits, seed)
+    upright = decoded.kept.changed(lambda view: turn(view, orientation))
+    size = (height, width) if orientation >= 5 else (width, height)
+    return decoded._replace(kept=upright), size
 
 
-def _check_size(data: bytes, image: Image.Image, limits: Limits) -> None:
-    """Raise OverLimit before anything is decoded that would take too long or too much."""
-    pixels = image.width * image.height
-    if not pixels:
-        raise Undecodable("the picture has no pixels")
-    _within(pixels, limits.pixels, "pixels")
-    if image.format == "GIF":  # Pillow counts frames slowly and grows: the walk goes first
-        facts = gif_facts(data)
-        _within(facts.frames, limits.frames, "frames")
-        pixels = max(pixels, facts.width * facts.height)
-        _within(pixels, limits.pixels, "pixels")
-    frames = getattr(image, "n_frames", 1)
-    _within(frames, limits.frames, "frames")
-    if frames > 1:
-        _within(pixels * frames, limits.composited_pixels, "composited pixels")
+def _decode_jpeg(data: bytes, image: Image.Image, limits: Limits, _: bytes) -> Decoded:
+    within(frame_count(image), limits.frames, "pictures in one file")
+    kept, total = Kept(limits.view_pixels), 0
+    for number, view in enumerate(_jpeg_frames(data, image, limits)):
+        total += 1
+        if kept.wants(number):
+            kept.add(number, MAIN, number, (view,))
+    return Decoded(kept, kept.seen(MAIN), total, content_of_jpeg(data))
 
 
-def _decode(data: bytes, image: Image.Image, limits: Limits) -> _Frames:
-    total = getattr(image, "n_frames", 1)
-    if _is_jpeg(image):
-        frames = tuple(_jpeg_frames(data, image, total, limits))
-        return _Frames(frames, len(frames), content_of_jpeg(data))
-    content = PixelContent(data, image, total)
-    seen: list[Image.Image] = []
-    for frame in _frames(data, image, total, limits):
-        content.add(frame)
-        seen.extend(views(frame))
-    seen.extend(_other_views(data, image, limits))
-    return _Frames(tuple(seen), total, content.digest())
-
-
-def _frames(data: bytes, image: Image.Image, total: int, limits: Limits) -> Iterator[Image.Image]:
-    """Yield each composited frame; the next one replaces it."""
-    offsets = gif_facts(data).data_offsets if image.format == "GIF" else ()
-    if len(offsets) > total:
-        raise Undecodable("a GIF with frames that not every decoder finds")
-    for number in range(total):
-        if isinstance(image, GifImageFile):
-            image.disposal_method = 0  # Pillow keeps the last frame's for one that names none
-        image.seek(number)
-        if isinstance(image, GifImageFile) and number < len(offsets):
-            _check_offset(image, offsets[number])
-        if image.format == "PNG" and isinstance(image.info.get("transparency"), int):
-            image.info["transparency"] *= grey_step(data)  # Pillow leaves it unscaled
-        image.load()
-        _within(image.width * image.height, limits.pixels, "pixels")
-        yield image
-
-
-def _check_offset(image: GifImageFile, offset: int) -> None:
-    """Raise Undecodable when Pillow finds a frame's pixels elsewhere than the format says."""
-    if image.tile[0].offset != offset:
-        raise Undecodable("a GIF whose frames not every decoder finds in the same place")
-
-
-def _other_views(data: bytes, image: Image.Image, limits: Limits) -> list[Image.Image]:
-    """Return what else some viewers show of an AVIF: its still picture for its film, or back.
-
-    Which of them a viewer takes hangs on the brand, and on its taste.
-    """
-    if image.format != "AVIF" or b"moov" not in data:
-        return []
-    brand = b"avis" if data[8:12] == b"avif" else b"avif"
-    try:
-        opened = Image.open(io.BytesIO(data[:8] + brand + data[12:]), formats=("AVIF",))
-    except UnidentifiedImageError:
-        return []  # it has one of them only
-    with opened as other:
-        _check_size(data, other, limits)
-        total = getattr(other, "n_frames", 1)
-        return [view for frame in _frames(data, other, total, limits) for view in views(frame)]
-
-
-def _jpeg_frames(
-    data: bytes, image: Image.Image, total: int, limits: Limits
-) -> Iterator[Image.Image]:
+def _jpeg_frames(data: bytes, image: Image.Image, limits: Limits) -> Iterator[Image.Image]:
     """Yield the picture, and the further ones of a multi-picture file that can be decoded.
 
     Servers that strip metadata often cut these off and leave their table: no viewer shows them.
     """
     scans, pixels = data.count(SOS), 0
-    for number in range(total):
+    for number in range(frame_count(image)):
         try:
             image.seek(number)
         except Exception:  # noqa: BLE001  whatever it is, nobody can see this picture
             return
-        _within(image.width * image.height, limits.pixels, "pixels")
+        within(image.width * image.height, limits.pixels, "pixels")
         pixels += image.width * image.height
         if number:
-            _within(pixels, limits.composited_pixels, "composited pixels")
-        _within(pixels * scans, limits.scan_pixels, "pixels in all scans")
+            within(pixels, limits.composited_pixels, "composited pixels")
+        within(pixels * scans, limits.scan_pixels, "pixels in all scans")
         image.draft("RGB", (SIDE, SIDE))
         try:
             image.load()
@@ -203,11 +162,8 @@ def _jpeg_frames(
             if not number:
                 raise
             return
-        yield shrink(flatten(image))
-
-
-def _is_jpeg(image: Image.Image) -> bool:
-    return image.format in {"JPEG", "MPO"}
+        view = shrink(flatten(image))
+        yield view.copy() if view is image else view
 
 
 def _orientation(image: Image.Image) -> int:
@@ -217,13 +173,3 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # noqa: BLE001  metadata must not decide whether a picture is judged
         return 1
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
-
-
-def _phash(small: Image.Image) -> bytes:
-    """Return imagehash's pHash of 256 bits (`hash_size=16`)."""
-    return np.packbits(imagehash.phash(small, hash_size=16).hash).tobytes()
-
-
-def _within(value: int, limit: int, unit: str) -> None:
-    if value > limit:
-        raise OverLimit(f"{value} {unit}, the limit is {limit}")

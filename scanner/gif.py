@@ -28,6 +28,10 @@ class GifFacts:
     width: int = 0
     height: int = 0
     """What screen and frames span together, in pixels; decoders may grow the canvas to that."""
+    end: int = 0
+    """Where the trailer ends, or the file where none was found."""
+    notes: tuple[tuple[int, int], ...] = ()
+    """From where to where the sub-blocks of comments, texts and application data stand."""
 
 
 class _Walk:
@@ -39,16 +43,27 @@ class _Walk:
         self.span = (self.width, self.height)
         self.data_offsets: list[int] = []
         self.controls = 0
+        self.notes: list[tuple[int, int]] = []
 
     def run(self) -> GifFacts:
         at = SCREEN_HEADER + self.table(10)
         try:
             while self.data[at] != TRAILER:
                 at = self.image(at) if self.data[at] == IMAGE else self.extension(at)
+            end = at + 1
         except (IndexError, Doubt):
             self.doubts = True
+            end = len(self.data)
         certain = not self.doubts and self.frames > 0
-        return GifFacts(self.frames, self.blocks, certain, tuple(self.data_offsets), *self.span)
+        return GifFacts(
+            self.frames,
+            self.blocks,
+            certain,
+            tuple(self.data_offsets),
+            *self.span,
+            end,
+            tuple(self.notes),
+        )
 
     def table(self, flags_at: int) -> int:
         """Return the bytes of the colour table that the flags there announce."""
@@ -76,6 +91,8 @@ class _Walk:
             self.controls += 1
             self.doubts |= (self.data[at + 3] >> 2) & 7 > 1 or self.controls > self.frames + 1
         end = self.skip(at + 2)
+        if kind != CONTROL:
+            self.notes.append((at + 2, end))
         if kind == APPLICATION and XMP_ORIENTATION.search(self.data, at, end):
             self.doubts = True
         return end

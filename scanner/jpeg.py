@@ -49,8 +49,9 @@ def jpeg_content(data: bytes) -> JpegContent:
         raise Doubt("no JPEG")
     items: list[bytes] = []
     turns: list[int | None] = []
-    frames = scans = 0
-    for segment in _segments(data):
+    frames, scans, end = 0, 0, 4  # SOI and EOI
+    for segment in segments(data):
+        end += len(segment.data)
         if segment.marker in FRAMES:
             frames += 1
             _check_frame(segment)
@@ -65,18 +66,22 @@ def jpeg_content(data: bytes) -> JpegContent:
             items.append(segment.data)
     if not scans or len(turns) > 1:
         raise Doubt("no scan, or several EXIF blocks")
+    _check_tail(data, end)
     return JpegContent(tuple(items), turns[0] if turns else None)
 
 
-def _segments(data: bytes) -> Iterator[Segment]:
-    """Yield the segments between SOI and EOI; the data of a scan follow as a marker 0."""
+def segments(data: bytes) -> Iterator[Segment]:
+    """Yield the segments between SOI and EOI; the data of a scan follow as a marker 0.
+
+    Raises Doubt.
+    """
     at = 2
     for _ in range(SEGMENTS_MAX):
         if (at + 4 > len(data) and data[at : at + 2] != b"\xff\xd9") or data[at] != 0xFF:
             raise Doubt("bytes where a marker belongs")
         marker = data[at + 1]
         if marker == EOI:
-            return _check_tail(data, at + 2)
+            return
         length = int.from_bytes(data[at + 2 : at + 4])
         end = at + 2 + length
         if length < 2 or end > len(data):
@@ -84,13 +89,13 @@ def _segments(data: bytes) -> Iterator[Segment]:
         yield Segment(marker, data[at:end])
         at = end
         if marker == SOS:
-            at = _end_of_scan(data, end)
+            at = end_of_scan(data, end)
             yield Segment(0, data[end:at])
     raise Doubt("too many segments")
 
 
-def _end_of_scan(data: bytes, start: int) -> int:
-    """Return where the marker stands that ends the entropy-coded data from `start`."""
+def end_of_scan(data: bytes, start: int) -> int:
+    """Return where the marker stands that ends the coded data from `start`; raises Doubt."""
     at = start
     while (at := data.find(b"\xff", at)) >= 0 and at + 1 < len(data):
         if data[at + 1] != 0 and data[at + 1] not in RESTARTS:

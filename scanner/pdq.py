@@ -38,13 +38,11 @@ def pdq(thumbnail: Image.Image) -> Pdq:
     off the middle, so the pixels are mirrored before they are taken.
     """
     pixels = np.asarray(thumbnail, np.float32)
-    down, reverse = _down(), _down()[:, ::-1]  # samples taken backwards mirror the picture
-    small = _around(down, pixels, down)
-    plain, turned = _block(small), _block(_around(reverse, pixels, reverse))
-    mirrored = _block(_around(down, pixels, reverse))
-    upside = _block(_around(reverse, pixels, down))
+    samples = _around(_both_ways(), pixels, _both_ways())
+    plain, mirrored = _block(samples[:CELLS, :CELLS]), _block(samples[:CELLS, CELLS:])
+    upside, turned = _block(samples[CELLS:, :CELLS]), _block(samples[CELLS:, CELLS:])
     blocks = (plain, mirrored.T, turned, upside.T, upside, mirrored, plain.T, turned.T)
-    return Pdq(tuple(_bits(block) for block in blocks), _quality(small))
+    return Pdq(tuple(_bits(block) for block in blocks), _quality(samples[:CELLS, :CELLS]))
 
 
 def _around(left: Floats, middle: Floats, right: Floats) -> Floats:
@@ -79,6 +77,11 @@ def _quality(small: Floats) -> int:
 
 
 @cache
+def _both_ways() -> Floats:
+    """Return A over A taken backwards, (128, 512): the latter mirrors the picture."""
+    return np.vstack([_down(), _down()[:, ::-1]])
+
+
 def _down() -> Floats:
     """Return A, (64, 512): two box passes along an axis, then every eighth sample."""
     box = np.eye(SIDE)

@@ -5,16 +5,22 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from scanner.fingerprint import Fingerprint
+from scanner.inside import Inside
+from scanner.perceptual import Perceptual, perceptual
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A decoded picture, small enough to keep.
 
-    `frames` are RGB, reduced to at most 512 pixels on the short side: one for each frame of the
-    file, and more where viewers may show it otherwise (`views.py`); `pdq_variants` are the
-    PDQ hashes of the eight rotations and mirror images, the first that of the picture itself;
-    `width` and `height` are those of the canvas after its EXIF orientation, in pixels.
+    `frames` are upright RGB, reduced to at most 512 pixels on the short side: one for each judged
+    frame of the file, and more where viewers may show it otherwise (`views.py`). The first
+    frame's come first, the others in an order that spreads over the film, so that whoever stops
+    early has seen some of every part; `frame_numbers` says for each which frame of the file it is
+    (from 0; the still of an AVIF film is 0 too). `pdq_variants` are the PDQ hashes of the eight
+    rotations and mirror images, the first that of the picture itself; `width` and `height` are
+    those of the canvas as it is shown, in pixels. `frames_seen` < `frames_total`: not all
+    was judged. `inside` says what else the file holds, and never changes a decision.
     """
 
     fingerprint: Fingerprint
@@ -24,3 +30,13 @@ class Picture:
     frames_total: int
     width: int
     height: int
+    frame_numbers: tuple[int, ...]
+    plain: tuple[int, ...] = field(repr=False)
+    """For each of `frames`, the index of the plain view of the same frame: where hashes come from.
+    """
+    media_type: str
+    inside: tuple[Inside, ...] = ()
+
+    def hashes_of(self, index: int) -> Perceptual:
+        """Return the perceptual hashes of the frame that `frames[index]` is a view of."""
+        return perceptual(self.frames[self.plain[index]])

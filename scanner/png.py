@@ -29,7 +29,7 @@ def png_chunks(data: bytes) -> dict[str, bytes]:
     """
     once: dict[str, bytes] = {}
     controls, pixels = 0, False
-    for name, body in _chunks(data):
+    for name, body in png_parts(data):
         if name not in KNOWN or name in once:
             raise Doubt(f"chunk {name} unknown or doubled")
         if name == "IDAT":
@@ -48,8 +48,8 @@ def png_chunks(data: bytes) -> dict[str, bytes]:
     return {**once, "frames": controls.to_bytes(4)}
 
 
-def _chunks(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield name and body of each chunk through IEND, checksums verified."""
+def png_parts(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield name and body of each chunk through IEND, checksums verified; raises Doubt."""
     if not data.startswith(SIGNATURE):
         raise Doubt("no PNG")
     at = len(SIGNATURE)

@@ -24,12 +24,15 @@ TURNS = {
 
 
 def flatten(image: Image.Image) -> Image.Image:
-    """Return an image of any mode as RGB, alpha over grey 128, 16 bits cut to their upper 8."""
+    """Return an image of any mode as RGB, alpha over grey 128, 16 bits cut to their upper 8.
+
+    One that is RGB already is returned as it is, no copy.
+    """
     if image.mode in {"I", "F"} or image.mode.startswith("I;"):
         samples = np.asarray(image).astype(np.int64) >> 8
         return Image.fromarray(samples.clip(0, 255).astype(np.uint8)).convert("RGB")
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     rgba = image.convert("RGBA")
     ground = Image.new("RGB", rgba.size, GREY)
     ground.paste(rgba, (0, 0), rgba.getchannel("A"))

@@ -18,7 +18,7 @@ GAMMA_TOLERANCE = 1.1
 
 def views(frame: Image.Image) -> list[Image.Image]:
     """Return RGB views of a frame of any mode, reduced; the one over grey first."""
-    seen = [flatten(frame)]
+    seen = [flatten(frame) if frame.mode != "RGB" else frame.copy()]  # the next frame replaces it
     gamma = frame.info.get("gamma") or USUAL_GAMMA
     if not 1 / GAMMA_TOLERANCE < gamma / USUAL_GAMMA < GAMMA_TOLERANCE:
         seen.append(_by_gamma(seen[0], USUAL_GAMMA / gamma))

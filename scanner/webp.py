@@ -21,19 +21,20 @@ def check_lossless_webp(data: bytes) -> None:
     if end > len(data):
         raise Doubt("a file that is cut off")
     seen: set[bytes] = set()
-    for name, body in _chunks(data[12:end]):
+    for name, body in riff_chunks(data[12:end]):
         if name not in KNOWN or (name in ONCE and name in seen):
             raise Doubt("a chunk that is unknown, doubled or lossy")
         if name == b"XMP " and XMP_ORIENTATION.search(body):
             raise Doubt("an orientation in XMP")
-        if name == b"ANMF" and [n for n, _ in _chunks(body[FRAME_HEADER:])] != [b"VP8L"]:
+        if name == b"ANMF" and [n for n, _ in riff_chunks(body[FRAME_HEADER:])] != [b"VP8L"]:
             raise Doubt("a frame that is not lossless")
         seen.add(name)
     if {b"VP8L", b"ANMF"} <= seen:
         raise Doubt("an animation beside a still picture")
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield name and body of each chunk; raises Doubt."""
     at = 0
     for _ in range(CHUNKS_MAX):
         if at == len(data):

@@ -118,13 +118,22 @@ def test_pixels_at_the_limit_pass_and_one_more_does_not(kind):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP", "AVIF"])
-def test_frames_at_the_limit_pass_and_one_more_does_not(kind):
+def test_frames_at_the_limit_are_all_seen_and_of_one_more_a_sample_is(kind):
     data = animation(kind, 5)
     picture = read(data, Limits(frames=5))
     assert (picture.frames_seen, picture.frames_total) == (5, 5)
     assert len(picture.frames) == (6 if kind == "AVIF" else 5)  # a still beside the film
+    part = read(data, Limits(frames=4))
+    assert (part.frames_seen, part.frames_total) == (4, 5)
+    assert part.fingerprint == picture.fingerprint  # `content` too: every frame was composited
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP", "AVIF"])
+def test_frames_in_all_at_the_limit_pass_and_one_more_does_not(kind):
+    data = animation(kind, 5)
+    assert read(data, Limits(frames=2, frames_total=5)).frames_total == 5
     with pytest.raises(OverLimit, match="5 frames"):
-        read(data, Limits(frames=4))
+        read(data, Limits(frames=2, frames_total=4))
 
 
 def test_composited_pixels_at_the_limit_pass_and_one_more_does_not():
