@@ -1,7 +1,12 @@
 """Which of our own pipelines is in use, and which are retired."""
 
 from cache.judgement import PipelineState
-from cache.own_pipelines import load_own_pipelines, remember_own_pipeline
+from cache.own_pipelines import (
+    load_own_pipelines,
+    remember_own_pipeline,
+    remember_shadow_pipeline,
+    shadow_in_use,
+)
 
 
 def remember(store, pipeline, settings, now, threshold=5000):
@@ -37,3 +42,39 @@ def test_using_a_pipeline_again_takes_its_new_thresholds(store):
     remember(store, "aa", "model", 1, threshold=5000)
     remember(store, "aa", "model", 2, threshold=7000)
     assert store.read_now(load_own_pipelines, "model")["aa"].thresholds == {"shape": 7000}
+
+
+def shadowed(store, pipeline, settings, now, threshold=5000):
+    return store.write_now(
+        remember_shadow_pipeline,
+        pipeline,
+        settings=settings,
+        thresholds={"shape": threshold},
+        now=now,
+    )
+
+
+def test_a_pipeline_in_shadow_is_never_the_default_though_its_settings_are_those_in_force(store):
+    remember(store, "aa", "model", 1)
+    assert shadowed(store, "bb", "model", 2)
+    default, shadow = PipelineState.DEFAULT, PipelineState.SHADOW
+    assert states(store, "model") == {"aa": default, "bb": shadow}
+    assert store.read_now(shadow_in_use, "model") == "bb"
+    assert store.read_now(shadow_in_use, "another") is None
+
+
+def test_the_last_of_several_in_shadow_is_in_use_and_all_stay_in_shadow(store):
+    for number, name in enumerate(("aa", "bb", "cc")):
+        assert shadowed(store, name, "model", number)
+    assert shadowed(store, "bb", "model", 9, threshold=7000)
+    assert store.read_now(shadow_in_use, "model") == "bb"
+    assert set(states(store, "model").values()) == {PipelineState.SHADOW}
+    assert store.read_now(load_own_pipelines, "x")["bb"].thresholds == {"shape": 7000}
+
+
+def test_a_pipeline_that_decided_here_does_not_go_into_shadow(store):
+    """What it flagged would be forgotten."""
+    remember(store, "aa", "old model", 1)
+    assert not shadowed(store, "aa", "old model", 2, threshold=1)
+    found = store.read_now(load_own_pipelines, "new model")["aa"]
+    assert (found.state, found.thresholds) == (PipelineState.RETIRED, {"shape": 5000})
