@@ -35,3 +35,7 @@ class UnknownPeer(CacheError):
 
 class TokenExists(CacheError):
     """A token of that name exists already; choose another name."""
+
+
+class UnknownRun(CacheError):
+    """There is no run of that number; `fediverdict apply` lists the runs."""

@@ -1,15 +1,18 @@
 """Remembers where pictures were met, so that a second pass skips what did not change.
 
 Never federated. Decides what "unchanged" means: the same key of the same source, of the same
-size and mark. Listing a source and scanning it are left to others.
+size and mark. Listing a source, scanning it, and whether an object that could not be judged is
+tried again are left to others.
 """
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 
 from cache.rows import insert_into
 from cache.tables import images, sightings, sources
+
+JUDGED = "judged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +23,12 @@ class Sighting:
     key: str  # its name within the source
     size: int  # bytes
     mark: str  # changes when the object changes, e.g. its mtime
-    image_id: int | None  # None where it was too large to be hashed
+    sha256: bytes | None  # None where it was too large to be hashed
     outcome: str  # judged | undecodable | over-limit
     seen: int
+    reason: str = ""  # why it could not be judged
+    terms: str = ""  # digest of the limits it was met under
+    inside: tuple[str, ...] = ()  # what else its bytes hold, e.g. appended-data
 
 
 def source_row(connection: Connection, *, name: str, kind: str, location: str) -> int:
@@ -36,13 +42,16 @@ def source_row(connection: Connection, *, name: str, kind: str, location: str) -
     return int(connection.execute(found).scalar_one())
 
 
-def record_sighting(connection: Connection, sighting: Sighting) -> None:
-    """Store a sighting; a newer one of the same key takes its place."""
+def record_sighting(connection: Connection, sighting: Sighting, image_id: int | None) -> None:
+    """Store a sighting of the picture in row `image_id`; a newer one of its key replaces it."""
     values = {
         "size": sighting.size,
         "mark": sighting.mark,
-        "image_id": sighting.image_id,
+        "image_id": image_id,
         "outcome": sighting.outcome,
+        "reason": sighting.reason,
+        "terms": sighting.terms,
+        "inside": " ".join(sighting.inside),
         "seen": sighting.seen,
     }
     connection.execute(
@@ -57,7 +66,9 @@ def unchanged(
 ) -> Sighting | None:
     """Return the sighting of this key if the object is still as it was met then."""
     row = connection.execute(
-        select(sightings).where(
+        select(sightings, images.c.sha256)
+        .join_from(sightings, images, images.c.id == sightings.c.image_id, isouter=True)
+        .where(
             sightings.c.source_id == source_id,
             sightings.c.key == key,
             sightings.c.size == size,
@@ -66,10 +77,26 @@ def unchanged(
     ).one_or_none()
     if row is None:
         return None
-    return Sighting(source_id, key, size, mark, row.image_id, row.outcome, row.seen)
+    sha256 = bytes(row.sha256) if row.sha256 is not None else None
+    inside = tuple(row.inside.split())
+    said = (row.outcome, row.seen, row.reason, row.terms, inside)
+    return Sighting(source_id, key, size, mark, sha256, *said)
 
 
-def sha256_of(connection: Connection, image_id: int) -> bytes:
-    """Return the sha256 of a picture by its row id."""
-    found = select(images.c.sha256).where(images.c.id == image_id)
-    return bytes(connection.execute(found).scalar_one())
+def forget_sighting(connection: Connection, *, source_id: int, key: str) -> None:
+    """Drop the sighting of an object that is no more."""
+    connection.execute(
+        delete(sightings).where(sightings.c.source_id == source_id, sightings.c.key == key)
+    )
+
+
+def inside_of(connection: Connection, sha256: bytes) -> tuple[str, ...]:
+    """Return what was found inside the very same bytes wherever they were met before."""
+    found = connection.execute(
+        select(sightings.c.inside)
+        .join_from(sightings, images, images.c.id == sightings.c.image_id)
+        .where(images.c.sha256 == sha256, sightings.c.inside != "")
+        .order_by(sightings.c.id)
+        .limit(1)
+    ).scalar_one_or_none()
+    return tuple(found.split()) if found else ()

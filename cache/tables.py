@@ -199,6 +199,46 @@ sightings = Table(
     Column("mark", Text, nullable=False),  # changes when the object changes, e.g. its mtime
     Column("image_id", ForeignKey("images.id"), index=True),  # null: too large to be hashed
     Column("outcome", Text, nullable=False),  # judged | undecodable | over-limit
+    Column("reason", Text, nullable=False, default=""),  # why it could not be judged
+    Column("terms", Text, nullable=False, default=""),  # digest of the limits it was met under
+    Column("inside", Text, nullable=False, default=""),  # space-separated: appended-data, ..
     Column("seen", BigInteger, nullable=False),
     UniqueConstraint("source_id", "key"),
+)
+
+# --- passes over a source, and what they found -----------------------------------------------
+runs = Table(  # running -> done | stopped; a stopped or killed one goes on behind its cursor
+    "runs",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("source_id", ForeignKey("sources.id"), nullable=False, index=True),
+    Column("kind", Text, nullable=False),  # scan | watch
+    Column("options", Text, nullable=False),  # JSON: prefix, since
+    Column("reads_all", Boolean, nullable=False),  # unchanged objects are read as well
+    Column("state", Text, nullable=False),  # running | stopped | done
+    Column("cursor", Text),  # everything listed up to it is recorded; null: nothing is yet
+    Column("seen", BigInteger, nullable=False),  # objects recorded
+    Column("scanned", BigInteger, nullable=False),
+    Column("started", BigInteger, nullable=False),
+    Column("changed", BigInteger, nullable=False),
+)
+
+run_items = Table(  # findings: found -> acting -> acted | failed | skipped
+    "run_items",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("run_id", ForeignKey("runs.id"), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("mark", Text, nullable=False),
+    Column("sha256", LargeBinary),  # null: too large to be hashed
+    Column("decision", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("rules", Text, nullable=False),  # space-separated
+    Column("inside", Text, nullable=False),  # space-separated
+    Column("state", Text, nullable=False),  # found | acting | acted | failed | skipped
+    Column("action", Text),  # delete | strip; null until one is begun
+    Column("note", Text),  # why it failed or was skipped
+    Column("acted", BigInteger),
+    UniqueConstraint("run_id", "key"),
 )

@@ -6,6 +6,7 @@ import click
 
 from cache.errors import CacheError
 from federation.errors import BadHandle, FederationError
+from fediverdict.cli.apply import apply
 from fediverdict.cli.context import Context, pass_context, printable
 from fediverdict.cli.database import db
 from fediverdict.cli.demo import demo
@@ -18,6 +19,7 @@ from fediverdict.cli.scan import scan
 from fediverdict.cli.serve import serve
 from fediverdict.cli.testcard import testcard
 from fediverdict.cli.tokens import tokens
+from fediverdict.cli.watch import watch
 from fediverdict.errors import FAILED, USAGE, UserError
 from scanner.errors import PolicyError, ScannerError
 
@@ -45,6 +47,8 @@ for command in (
     init,
     serve,
     scan,
+    watch,
+    apply,
     lookup,
     explain,
     peers,

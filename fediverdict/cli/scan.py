@@ -1,140 +1,166 @@
-"""`fediverdict scan`: judge every picture of a folder, once; report only, nothing is touched."""
+"""`fediverdict scan`: judge every picture of a source, once."""
 
 import asyncio
-import sys
 import time
-from collections import Counter
-from pathlib import Path
+from dataclasses import dataclass
 
 import click
+from sqlalchemy import Connection
 
+from cache.runs import Run, RunKind, RunState, begin_run, end_run, last_count, resume_run
 from cache.sightings import source_row
-from cache.verdict import Decision
-from fediverdict.cli.context import Context, json_option, pass_context, print_json, printable
-from fediverdict.config import Config, SourceSettings, expanded
-from fediverdict.errors import UsageError
-from fediverdict.folder_scan import FolderScan, Seen
+from fediverdict.cli.action import Intent, act_on, action_options, check
+from fediverdict.cli.context import Context, json_option, make_folder, pass_context
+from fediverdict.cli.report import Report
+from fediverdict.cli.sources import opened, source_of
+from fediverdict.config import ScanSettings
+from fediverdict.judge import Judge
+from fediverdict.locking import alone
+from fediverdict.moment import parse_moment
 from fediverdict.parts import build_judge
+from fediverdict.progress import Progress
+from fediverdict.source_scan import SourceScan, Wanted
+from fediverdict.stopping import stop_on_signals
+from scanner.sources.settings import SourceSettings
+from scanner.sources.source import Source
 
-FOUND = frozenset({Decision.FLAGGED, Decision.REVIEW})
-PROGRESS_SECONDS = 0.5
-PICTURE_SUFFIXES = frozenset(
-    ("", ".jpg", ".jpeg", ".jfif", ".png", ".apng", ".gif", ".webp", ".avif")
-)
+STOPPED = 3
+"""The exit code of a scan that was stopped: it has not seen everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What one call of the command asks for."""
+
+    name: str
+    source: SourceSettings
+    scan: ScanSettings
+    options: dict[str, str]
+    wanted: Wanted
+    reads_all: bool
 
 
 @click.command()
 @click.argument("source", metavar="SOURCE")
+@click.option(
+    "--all", "reads_all", is_flag=True, help="Begin anew; read unchanged objects as well."
+)
+@click.option(
+    "--since", metavar="TIME", help="Only what changed since: 2026-01-31, or 7d, 12h ago."
+)
+@click.option("--prefix", default="", help="Only keys that begin so.")
+@click.option("--limit", type=click.IntRange(min=1), help="Stop when so many were read.")
+@click.option("--rate", type=click.FloatRange(min=0), help="Pictures read a second, at most.")
+@action_options
 @json_option
 @pass_context
-def scan(context: Context, source: str, as_json: bool) -> int:
+def scan(  # noqa: PLR0913  # one an option
+    context: Context,
+    source: str,
+    *,
+    reads_all: bool,
+    since: str | None,
+    prefix: str,
+    limit: int | None,
+    rate: float | None,
+    intent: Intent,
+    as_json: bool,
+) -> int:
     """Judge every picture of SOURCE: a folder, or a name under [sources] in the config.
 
-    What is known already is not scanned again. Stopping it (Ctrl-C) keeps what is done.
-    Ends with 1 when a picture is flagged or up for review.
+    Reports only, unless --action or --strip asks for more; what was judged is remembered either
+    way. Every scan is a run with a number: `fediverdict apply RUN` acts on its findings later,
+    without scanning again.
+
+    A scan that was stopped (Ctrl-C, --limit) or killed goes on where it was when it is called
+    again with the same --prefix and --since. Unchanged objects are not read again, and the same
+    bytes are never scanned twice.
+
+    Ends with 1 when a picture is flagged or up for review, with 3 when it was stopped.
     """
     name, settings = source_of(context.config, source)
+    options = {"prefix": prefix} | ({"since": since} if since else {})
+    started = parse_moment(since, time.time()) if since else None
+    rated = {} if rate is None else {"rate_pictures_per_second": rate}
+    scans = context.config.scan.model_copy(update=rated)
+    one_pass = Pass(name, settings, scans, options, Wanted(started, limit), reads_all)
+    check(intent, settings)
     report = Report(as_json)
-    asyncio.run(_scan(context, name, settings, report))
-    report.finish()
-    return int(report.found_any)
+    run = asyncio.run(_scan(context, one_pass, report))
+    if run is None:
+        return STOPPED
+    acted = act_on(context, run, settings, intent, as_json=as_json)
+    return acted or int(report.found_any)
 
 
-def source_of(config: Config, source: str) -> tuple[str, SourceSettings]:
-    """Return the source's name and settings; a folder that the config lacks shares nothing."""
-    if source in config.sources:
-        return source, config.sources[source]
-    if not source:
-        raise UsageError("SOURCE is empty; give a folder, or a name under [sources]")
-    folder = expanded(Path(source)).resolve()
-    for name, settings in config.sources.items():
-        if settings.path.resolve() == folder:
-            return name, settings
-    if not folder.exists():
-        raise UsageError(f"there is no folder {source}, and no [sources.{source}] in the config")
-    if not folder.is_dir():
-        raise UsageError(f"{source} is not a folder; `fediverdict lookup` takes single pictures")
-    return str(folder), SourceSettings(path=folder)
+async def _scan(context: Context, asked: Pass, report: Report) -> Run | None:
+    """Go through the source and report; return the run, None if it was asked to stop."""
+    async with opened(asked.source, report.warn) as source:
+        about = {"kind": source.kind, "location": source.location}
+        source_id = await context.store.write(source_row, name=asked.name, **about)
+        state_dir = context.config.instance.state_dir
+        make_folder(state_dir)
+        busy = f"{asked.name} is being scanned by another process; wait for it, or stop it"
+        with alone(state_dir / f"scan-{source_id}.lock", busy):
+            judge = build_judge(context.config, context.store, purpose="scan")
+            try:
+                return await _judged(context, asked, judge, source, source_id, report)
+            finally:
+                judge.close()
 
 
-async def _scan(context: Context, name: str, settings: SourceSettings, report: "Report") -> None:
-    judge = build_judge(context.config, context.store)
-    folder = str(settings.path)
-    source_id = await context.store.write(source_row, name=name, kind="folder", location=folder)
-    one_pass = FolderScan(judge, source_id, settings.path, settings.share)
-    async for seen in one_pass.run(context.config.scanner.batch):
-        report.add(seen)
-    if judge.scanner is None:
-        click.echo("nothing can be scanned here; what nobody judged stays unknown", err=True)
-
-
-def _is_no_picture(seen: Seen) -> bool:
-    """Tell whether it is a file that neither decodes as a picture nor is named as one."""
-    undecodable = seen.answer is not None and seen.answer.decision is Decision.UNDECODABLE
-    return undecodable and Path(seen.key).suffix.lower() not in PICTURE_SUFFIXES
-
-
-class Report:
-    """Counts what was seen, says what was found, and shows progress on a terminal."""
-
-    def __init__(self, as_json: bool) -> None:
-        self._as_json = as_json
-        self._counts: Counter[str] = Counter()
-        self._started = self._shown = time.monotonic()
-
-    @property
-    def found_any(self) -> bool:
-        """Whether a picture was flagged or is up for review."""
-        return any(self._counts[decision] for decision in FOUND)
-
-    def add(self, seen: Seen) -> None:
-        """Take one file."""
-        if _is_no_picture(seen):
-            self._counts["no-picture"] += 1
-            return
-        self._counts["pictures"] += 1
-        if seen.answer is None:
-            self._counts["unreadable"] += 1
-            click.echo(printable(f"{seen.key}: {seen.problem}"), err=True)
-            return
-        self._counts[seen.answer.decision] += 1
-        self._counts["scanned"] += seen.answer.scanned
-        self._say(seen)
-        self._progress()
-
-    def _say(self, seen: Seen) -> None:
-        if seen.answer is None:
-            return
-        if self._as_json:
-            feed = seen.feed.name.lower() if seen.feed else None
-            said = {"decision": seen.answer.decision, "reason": seen.answer.sentence}
-            print_json({"key": seen.key, "scanned": seen.answer.scanned, "feed": feed, **said})
-        elif seen.answer.decision is not Decision.CLEAN:
-            click.echo(printable(f"{seen.answer.decision:<11} {seen.key}: {seen.answer.sentence}"))
-
-    def _progress(self) -> None:
-        now = time.monotonic()
-        if not sys.stderr.isatty() or now - self._shown < PROGRESS_SECONDS:
-            return
-        self._shown = now
-        done = self._counts["pictures"]
-        rate = done / (now - self._started)
-        scanned = self._counts["scanned"]
-        click.echo(f"\r{done} pictures, {scanned} scanned, {rate:.1f} a second", err=True, nl=False)
-
-    def finish(self) -> None:
-        """Print the sums."""
-        seconds = time.monotonic() - self._started
-        names = (
-            "pictures",
-            "scanned",
-            "unreadable",
-            "no-picture",
-            *(str(decision) for decision in Decision),
+async def _judged(
+    context: Context, asked: Pass, judge: Judge, source: Source, source_id: int, report: Report
+) -> Run | None:
+    with stop_on_signals(lambda: report.warn(_STOPPING)) as stop:
+        run = await _run(context, asked, source_id, report)
+        one_pass = SourceScan(
+            judge, source, run, asked.scan, asked.source.share, report.add, asked.wanted
         )
-        counts = {name: self._counts[name] for name in names}
-        if self._as_json:
-            print_json({"summary": counts, "seconds": round(seconds, 3)})
-            return
-        said = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-        click.echo(f"{said or 'no pictures'} in {seconds:.1f} s")
+        complete = await _passed(context, one_pass, run, source, asked, stop)
+        report.finish(run, asked.name, complete=complete, stopped=stop.is_set())
+        if judge.scanner is None:
+            report.warn("nothing can be scanned here; what nobody judged stays unknown")
+        return None if stop.is_set() else run
+
+
+_STOPPING = "stopping: what is in flight is finished; once more ends it at once"
+
+
+async def _passed(
+    context: Context,
+    one_pass: SourceScan,
+    run: Run,
+    source: Source,
+    asked: Pass,
+    stop: asyncio.Event,
+) -> bool:
+    """Go through the source; whatever happens, the run is left as one that can be gone on with."""
+    complete = False
+    try:
+        complete = await one_pass.run(
+            source.list(run.cursor or None, asked.options["prefix"]), stop
+        )
+    finally:
+        state = RunState.DONE if complete else RunState.STOPPED
+        await context.store.write(end_run, run.id, state, now=int(time.time()))
+    return complete
+
+
+async def _run(context: Context, asked: Pass, source_id: int, report: Report) -> Run:
+    """Go on with the run that was cut short, or begin one."""
+    now = int(time.time())
+    run, before = await context.store.write(_begun, asked, source_id, now)
+    if run.cursor:
+        report.warn(f"going on with run {run.id} behind {run.cursor}")
+    about = before - run.seen if before is not None else None
+    report.progress = Progress("pictures", about, about=True)
+    return run
+
+
+def _begun(connection: Connection, asked: Pass, source_id: int, now: int) -> tuple[Run, int | None]:
+    which = (source_id, RunKind.SCAN, asked.options)
+    before = last_count(connection, *which)
+    run = None if asked.reads_all else resume_run(connection, *which, now=now)
+    begun = run or begin_run(connection, *which, reads_all=asked.reads_all, now=now)
+    return begun, before
