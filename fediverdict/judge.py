@@ -104,6 +104,11 @@ class Judge:
         if missing:
             await self.store.write(self._recorder.publish, missing)
 
+    @property
+    def decoder_processes(self) -> list[int]:
+        """The process ids of the decoders."""
+        return self._pool.processes
+
     def close(self) -> None:
         """End the decoders and let go of the scanners' threads."""
         self._pool.close()

@@ -67,6 +67,7 @@ class Recorder:
 
     def _verdict(self, facts: Facts, scored: Scored) -> Verdict:
         found, now = facts.fingerprint, self._now
+        pdq, quality = scored.near_code or (found.pdq, found.pdq_quality)
         return Verdict(
             issuer=SELF,
             sha256=found.sha256,
@@ -75,8 +76,8 @@ class Recorder:
             issued=now,
             expires=now + self._judgements.config.reuse.verdict_days * DAY_SECONDS,
             content=found.content,
-            pdq=found.pdq,
-            pdq_quality=found.pdq_quality,
+            pdq=pdq,
+            pdq_quality=quality,
             pipeline=scored.classifier.pipeline_id,
             scores=scored.scores,
             frames_seen=scored.frames_seen,

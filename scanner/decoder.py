@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from scanner.errors import DecoderFailed, OverLimit, Undecodable
-from scanner.facts import Facts, from_plain
+from scanner.facts import HASH_BYTES, Facts, from_plain
 from scanner.framing import PREFIX, BrokenFrame, lengths, pack, parse
 from scanner.limits import Limits
 from scanner.preprocess import Pixels, Preprocess
@@ -95,6 +95,22 @@ class Decoder:
             return pixels, frames, int(header["next"]), int(header["left"])
         except (KeyError, TypeError, ValueError) as error:
             raise DecoderFailed("it gave other pixels than it was asked for") from error
+
+    async def near_code(self, frame: int) -> tuple[bytes, int]:
+        """Return PDQ (32 bytes) and quality (0..100) of the frame of that number."""
+        header, _ = await self._ask({"op": "near_code", "frame": frame}, b"")
+        try:
+            code, quality = bytes.fromhex(header["pdq"]), int(header["quality"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DecoderFailed("it gave another code than it was asked for") from error
+        if len(code) != HASH_BYTES or not 0 <= quality <= 100:
+            raise DecoderFailed("it gave a code that cannot be")
+        return code, quality
+
+    @property
+    def process(self) -> int | None:
+        """The process id while it lives."""
+        return self._process.pid if self._process is not None and self.alive else None
 
     @property
     def alive(self) -> bool:

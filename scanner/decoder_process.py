@@ -51,8 +51,8 @@ class Child:
         try:
             if request["op"] == "read":
                 return self._read(request, data), b""
-            if request["op"] == "hashes":
-                return self._hashes(request["frame"]), b""
+            if request["op"] == "near_code":
+                return self._near_code(request["frame"]), b""
             return self._pixels(request)
         except ScannerError as error:
             over = isinstance(error, OverLimit)
@@ -67,11 +67,11 @@ class Child:
         self._picture = read(data, self._limits, seed=seed, name=name)
         return {"facts": to_plain(facts_of(self._picture))}
 
-    def _hashes(self, frame: int) -> dict[str, Any]:
-        """Return the perceptual hashes of the frame of that number."""
+    def _near_code(self, frame: int) -> dict[str, Any]:
+        """Return PDQ and quality of the frame of that number."""
         picture = self._held()
         found = picture.hashes_of(picture.frame_numbers.index(frame))
-        return {"variants": [code.hex() for code in found.variants], "quality": found.quality}
+        return {"pdq": found.variants[0].hex(), "quality": found.quality}
 
     def _pixels(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """Return the windows of views from `view` on, until there are `count`, or none is left."""

@@ -8,7 +8,7 @@ before or after torch alike: they are no forks.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -44,7 +44,7 @@ class Opened:
         self._decoder: Decoder | None = decoder
         self._pool = pool
 
-    async def chunks(self, preprocess: Preprocess, count: int) -> AsyncIterator[Chunk]:
+    async def chunks(self, preprocess: Preprocess, count: int) -> AsyncGenerator[Chunk, None]:
         """Give all windows, some `count` at a time; a decoder is asked only as they are taken."""
         view, left = 0, 1
         while left:
@@ -52,6 +52,12 @@ class Opened:
                 raise DecoderFailed("the picture was given back")
             pixels, frames, view, left = await self._decoder.pixels(preprocess, view, count)
             yield Chunk(pixels, tuple(frames), not left)
+
+    async def near_code(self, frame: int) -> tuple[bytes, int]:
+        """Return PDQ (32 bytes) and quality (0..100) of the frame of that number."""
+        if self._decoder is None:
+            raise DecoderFailed("the picture was given back")
+        return await self._decoder.near_code(frame)
 
     def give_back(self) -> None:
         """Let the decoder read another picture; no more pixels are wanted of this one."""
@@ -93,6 +99,11 @@ class DecodePool:
                 self._places.release()
             else:
                 opened.give_back()
+
+    @property
+    def processes(self) -> list[int]:
+        """The process ids of the decoders that live."""
+        return [decoder.process for decoder in self._all if decoder.process is not None]
 
     def take_back(self, decoder: Decoder) -> None:
         """Let a decoder have the next picture."""

@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/scanner.py`, one question each."""
