@@ -12,7 +12,7 @@ from cache.rules import And, Label, Node, Not, Or, Rule, parse
 from fediverdict.errors import UsageError
 from scanner.policy import Policy
 
-STEPS_MAX = 100_000
+STEPS_MAX = 10_000
 """Evaluations of one rule, before whether it can be true is left open."""
 
 
