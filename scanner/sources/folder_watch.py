@@ -86,7 +86,7 @@ class FolderWatch:
             async for item in self._appeared(events):
                 yield item
             now = time.monotonic()
-            if not events.pending:
+            if not (events.pending or events.lost):
                 await events.wait(events.seconds_to_settle(now, max(0.0, end - now)))
 
     async def _appeared(self, events: FolderEvents) -> AsyncGenerator[Item, None]:

@@ -1,0 +1,50 @@
+"""Small things every source's test needs."""
+
+import asyncio
+
+
+async def collect(items, count=None, seconds=20):
+    """Return the items of a listing; with `count`, the first so many of a watch."""
+    found = []
+    async with asyncio.timeout(seconds):
+        try:
+            async for item in items:
+                found.append(item)
+                if len(found) == count:
+                    break
+        finally:
+            await items.aclose()
+    return found
+
+
+async def keys(items, count=None, seconds=20):
+    return [item.key for item in await collect(items, count, seconds)]
+
+
+async def one(source, key):
+    """Return the item of one key."""
+    return next(item for item in await collect(source.list()) if item.key == key)
+
+
+class Watching:
+    """Takes from a watch in the background, one item at a time."""
+
+    def __init__(self, items):
+        self._items = items
+
+    async def next(self, seconds=15):
+        async with asyncio.timeout(seconds):
+            return await anext(self._items)
+
+    async def nothing(self, seconds=0.5):
+        """Whether nothing comes for a while; the watch goes on."""
+        waiting = asyncio.ensure_future(anext(self._items))
+        done, _ = await asyncio.wait({waiting}, timeout=seconds)
+        if done:
+            return False
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        return True
+
+    async def stop(self):
+        await self._items.aclose()
