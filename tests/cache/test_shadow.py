@@ -119,8 +119,6 @@ def test_a_flag_in_shadow_alone_leaves_a_picture_unknown_and_out_of_the_near_ind
 def test_codes_are_not_settled_anew_when_a_pipeline_goes_into_shadow_or_leaves_it(store):
     assert store.write_now(settle_if_changed, WITHOUT, now=NOW)
     assert not store.write_now(settle_if_changed, WITH, now=NOW)
-    retired = Judgement(
-        RULES, {OURS: DEFAULT, THEIRS: replace(SHADOW, state=PipelineState.RETIRED)}
     past = replace(SHADOW, state=PipelineState.RETIRED)
     retired = Judgement(RULES, {OURS: DEFAULT, THEIRS: past})
     assert store.write_now(settle_if_changed, retired, now=NOW)
