@@ -77,9 +77,7 @@ class PictrsClient:
             query["slug"] = slug
         if before is not None:
             query["timestamp"] = datetime.fromtimestamp(before, UTC).isoformat()
-        path = f"/internal/hashes?{urlencode(query)}"
-        async with self._call("GET", path, token=True) as answer:
-            body = await _body(answer, self._settings.page_bytes, "a page; raise page_bytes")
+        body = await self._internal("GET", f"/internal/hashes?{urlencode(query)}")
         try:
             return _PageAnswer.model_validate_json(body).page
         except ValidationError as error:
@@ -103,9 +101,19 @@ class PictrsClient:
 
     async def purge(self, alias: str) -> None:
         """Delete an original with every alias and file of it."""
-        path = f"/internal/purge?{urlencode({'alias': alias})}"
-        async with self._call("POST", path, token=True) as answer:
-            await _body(answer, self._settings.page_bytes, "an answer; raise page_bytes")
+        await self._internal("POST", f"/internal/purge?{urlencode({'alias': alias})}")
+
+    async def _internal(self, method: str, path: str) -> bytes:
+        """Return an answer of the internal API."""
+        limit_bytes = self._settings.page_bytes
+        async with self._call(method, path, token=True) as answer:
+            try:
+                return await _body(answer, limit_bytes, self._base)
+            except OverLimit as error:
+                raise SourceError(
+                    f"{self._base} sent an answer of more than {limit_bytes} bytes; "
+                    "raise page_bytes, or lower page_items"
+                ) from error
 
     def _original(self, alias: str) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         if not ALIAS.fullmatch(alias):
@@ -129,7 +137,7 @@ class PictrsClient:
                     URL(f"{self._base}{path}", encoded=True),
                     headers=headers,
                     allow_redirects=redirects > 0,
-                    max_redirects=max(1, redirects),
+                    max_redirects=redirects + 1,  # aiohttp raises at this many
                 ) as answer,
             ):
                 _check(answer.status, where, token=token)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 UNSAFE = re.compile(r"[^A-Za-z0-9/_.=+@:,;!$&'() -]")
 """Characters that the client may write otherwise in an offset, which changes their order."""
+CREDENTIAL_SETTINGS = "look at access_key_id, secret_access_key and region"
 CREDENTIALS = (
     "AWS_ACCESS_KEY_ID",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
@@ -193,9 +194,7 @@ class S3Source:
             raise SourceError(f"{where}: {_bad_key(str(error))}") from error
         except (PermissionDeniedError, UnauthenticatedError) as error:
             code = _code(str(error))
-            raise SourceUnreachable(
-                f"{where}: refused{code}; look at access_key_id, secret_access_key and region"
-            ) from error
+            raise SourceUnreachable(f"{where}: refused{code}; {CREDENTIAL_SETTINGS}") from error
         except TimeoutError as error:
             seconds = self._settings.timeout_seconds
             raise SourceUnreachable(f"{where}: no answer within {seconds:g} s") from error
@@ -288,11 +287,11 @@ def _code(text: str) -> str:
 
 def _cause(text: str) -> str:
     """Return what is safe and short of an error of the client: no answer's body, no request."""
-    if code := _code(text):
-        return f"the store answers{code}; look at bucket, region and endpoint"
     status = re.search(r"status code: (\d{3})", text)
     if status:
-        return f"the store answers {status[1]}; look at endpoint, bucket and path_style"
+        refused = status[1] in {"401", "403"}
+        look = CREDENTIAL_SETTINGS if refused else "look at bucket, endpoint, region and path_style"
+        return f"the store answers {status[1]}{_code(text)}; {look}"
     if "timed out" in text or "TimedOut" in text or "timeout" in text:
         return "no answer in time; look at endpoint and timeout_seconds"
     return "the store cannot be reached; look at endpoint and the network"

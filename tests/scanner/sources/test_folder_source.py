@@ -2,13 +2,14 @@
 
 import asyncio
 import os
+import time
 
 import pytest
 
 from scanner.errors import OverLimit, SourceChanged, SourceError
 from scanner.sources.open import open_source
 from scanner.sources.settings import FolderSettings
-from tests.scanner.sources.helpers import collect, keys, one
+from tests.scanner.sources.helpers import collect, descriptors, keys, one
 
 
 @pytest.fixture
@@ -29,10 +30,6 @@ def said():
 @pytest.fixture
 def source(root, said):
     return open_source(FolderSettings(path=root, page_items=7), said.append)
-
-
-def descriptors():
-    return len(os.listdir("/proc/self/fd"))
 
 
 async def test_every_file_is_listed_sorted_with_what_it_promises(source, root):
@@ -121,8 +118,6 @@ async def test_listing_does_not_hold_the_loop_up(source, monkeypatch):
     real = os.stat
 
     def slow(path, **named):
-        import time
-
         time.sleep(0.01)
         return real(path, **named)
 

@@ -3,13 +3,14 @@
 import asyncio
 import os
 import time
+from pathlib import Path
 
 import pytest
 
 from scanner.errors import SourceError
 from scanner.sources.open import open_source
 from scanner.sources.settings import FolderSettings
-from tests.scanner.sources.helpers import Watching
+from tests.scanner.sources.helpers import Watching, descriptors
 
 
 @pytest.fixture
@@ -161,7 +162,7 @@ async def test_more_than_can_be_held_leads_to_a_full_listing(watched, root):
 async def test_events_that_the_kernel_dropped_lead_to_a_full_listing(watched, root):
     watch = await watched()
     await watch.next()
-    limit = int(open("/proc/sys/fs/inotify/max_queued_events").read())
+    limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     for number in range(limit // 2 + 1000):  # created and closed: two events each
         path = root / f"burst{number % 50}.png"
         path.write_bytes(b"%d" % number)
@@ -235,8 +236,8 @@ async def test_new_files_do_not_wait_for_a_backlog(watched, root):
 
 
 async def test_a_stopped_watch_leaves_no_descriptor(watched, root):
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     watch = await watched()
     await watch.next()
     await watch.stop()
-    assert len(os.listdir("/proc/self/fd")) <= before
+    assert descriptors() <= before
