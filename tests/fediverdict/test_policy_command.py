@@ -345,6 +345,7 @@ def shadowed(config):
     def scanned(connection):
         judgements.adopt(connection, OURS, NOW)
         judgement = judgements.adopt_shadow(connection, THEIRS, NOW)
+        assert judgement is not None
         pipeline_row(connection, DESCRIPTION)
         pipeline_row(connection, OTHERS)
         for name, ours, shadow in (("one", 10, 9_000), ("two", 10, 10), ("\x1b", 9_000, 10)):

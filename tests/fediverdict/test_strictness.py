@@ -18,8 +18,8 @@ from scanner.engine import bundled_pipeline
 from scanner.pipeline import pipeline_id
 from scanner.policy import load_policy
 from scanner.settings import ScannerSettings, shadow_settings
-from tests.cache.prints import OURS, THEIRS, fingerprint
-from tests.cache.test_record_and_lookup import DESCRIPTION, own_verdict
+from tests.cache.prints import DESCRIPTION, OURS, THEIRS, fingerprint
+from tests.cache.test_record_and_lookup import own_verdict
 
 NOW = int(time.time())
 TEST = load_policy("test")
