@@ -17,7 +17,7 @@ from fediverdict.config import Config
 from fediverdict.judge import Judge
 from fediverdict.judgement import Judgements
 from fediverdict.scanning import Scanner
-from scanner.engine import NO_TORCH, Purpose, is_installed
+from scanner.engine import Purpose, is_installed, what_is_missing
 from scanner.policy import load_policy
 from scanner.pool import DecodePool
 from scanner.settings import shadow_settings
@@ -35,9 +35,10 @@ def build_judge(
 ) -> Judge:
     """Return a judge over `store`; it scans only where the config allows and the caller wants."""
     policy = load_policy(config.scanner.policy)
-    has_scanner = config.scanner.enabled and is_installed()
+    has_scanner = config.scanner.enabled and is_installed(config.scanner, policy)
     if can_scan and config.scanner.enabled and not has_scanner:
-        logger.warning("nothing is scanned here, only reused: %s", NO_TORCH)
+        missing = what_is_missing(config.scanner, policy)
+        logger.warning("nothing is scanned here, only reused: %s", missing)
     scanner = shadow = None
     if has_scanner and can_scan:
         scanner = Scanner(config.scanner, policy, purpose)

@@ -29,6 +29,10 @@ class DownloadError(ModelError):
     """Weights cannot be fetched; the message names the address, the cause and what is kept."""
 
 
+class NotInstalled(ModelError):
+    """Nothing here can run the model; the message says what to install or to export."""
+
+
 class SourceError(ScannerError):
     """A source of pictures cannot be listed or read; the message names the path and cause."""
 

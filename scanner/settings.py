@@ -109,7 +109,7 @@ class ScannerSettings(BaseModel):
     onnx_model: OnnxModelSettings | None = None
     """How pictures go into, and scores come out of, any other ONNX file that `model` names."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     """What torch computes the image tower in, part of the pipeline. `auto`: bf16 on a CUDA device
     that has it, fp16 on any other, fp32 elsewhere."""
     compile: Literal["auto"] | bool = "auto"

@@ -13,6 +13,7 @@ from fediverdict.cli.demo import demo
 from fediverdict.cli.followers import followers
 from fediverdict.cli.init import init
 from fediverdict.cli.lookup import explain, lookup
+from fediverdict.cli.model import model
 from fediverdict.cli.peers import peers
 from fediverdict.cli.policy import policy
 from fediverdict.cli.scan import scan
@@ -50,6 +51,7 @@ for command in (
     watch,
     apply,
     lookup,
+    model,
     explain,
     peers,
     followers,

@@ -11,8 +11,10 @@ from fediverdict.cli.context import json_option, print_json
 from fediverdict.demo import result
 from fediverdict.demo.run import Demo
 from fediverdict.errors import UserError
-from scanner.engine import NO_TORCH, is_installed
+from scanner.engine import what_is_missing
 from scanner.errors import ModelError
+from scanner.policy import load_policy
+from scanner.settings import ScannerSettings
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -22,8 +24,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @json_option
 def demo(keep: bool, as_json: bool) -> int:
     """Run two instances: alpha scans pictures, beta follows it and answers without inference."""
-    if not is_installed():
-        raise ModelError(NO_TORCH)
+    if missing := what_is_missing(ScannerSettings(), load_policy("test")):
+        raise ModelError(missing)
     for sign in SIGNALS:  # so that the two instances end with the demo
         signal.signal(sign, _end)
     with tempfile.TemporaryDirectory(prefix="fediverdict-demo-") as folder:
