@@ -17,15 +17,14 @@ from sqlalchemy import Connection
 from cache.calibration import Calibration, calibration_of
 from cache.judgement import PipelineState
 from cache.testcard import is_test_card
+from fediverdict.config import BUNDLED
 from fediverdict.judgement import Judgements
 from scanner.calibrate import smallest_factor
 from scanner.classifier import Classifier, combine, score_frames
 from scanner.decode import read
-from scanner.engine import bundled_pipeline
 from scanner.errors import OverLimit, ScannerError, Undecodable
 from scanner.limits import Limits
 from scanner.picture import Picture
-from scanner.pipeline import pipeline_id
 from scanner.policy import STRICTNESSES, needs_calibration, shifted
 from scanner.sources.folder import list_folder, read_item
 
@@ -173,19 +172,19 @@ def is_report_only(connection: Connection, judgements: Judgements) -> bool:
     if len(in_use) != 1:  # nothing was scanned by these settings yet
         return True
     [(name, terms)] = in_use
-    if _is_bundled_test(judgements, name, terms.thresholds):
+    if _is_bundled_test(judgements, terms.thresholds):
         return False
     found = calibration_of(connection, name)
     return found is None or not found.covers(judgements.rule_texts, terms.thresholds)
 
 
-def _is_bundled_test(judgements: Judgements, pipeline: str, thresholds: Mapping[str, int]) -> bool:
+def _is_bundled_test(judgements: Judgements, thresholds: Mapping[str, int]) -> bool:
+    """Tell whether it is the bundled model, whatever runs it, by the policy as it is shipped."""
     policy = judgements.policy
     if needs_calibration(policy) or judgements.rule_texts != policy.rules:
         return False
-    if dict(thresholds) not in [policy.thresholds(name) for name in STRICTNESSES]:
-        return False
-    return pipeline == pipeline_id(bundled_pipeline(policy))
+    as_shipped = dict(thresholds) in [policy.thresholds(name) for name in STRICTNESSES]
+    return as_shipped and judgements.config.scanner.model == BUNDLED
 
 
 def _thresholds(judgements: Judgements, pipeline: str) -> dict[str, dict[str, int]]:

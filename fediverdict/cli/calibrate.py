@@ -3,7 +3,7 @@
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -29,7 +29,7 @@ from scanner.calibrate import (
     smallest_rate,
     smallest_threshold,
 )
-from scanner.engine import load_classifier
+from scanner.engine import Purpose, load_classifier
 from scanner.policy import load_policy
 
 PROGRESS_SECONDS = 0.5
@@ -46,9 +46,19 @@ SHOWN = 20
     show_default=True,
     help="The share of harmless pictures that a suggested threshold may flag.",
 )
+@click.option(
+    "--for",
+    "purpose",
+    type=click.Choice(get_args(Purpose)),
+    default="scan",
+    show_default=True,
+    help="Whose pipeline is tried, where scanner.backend = auto makes two of them.",
+)
 @json_option
 @pass_context
-def calibrate(context: Context, folder: str, target_rate: float, as_json: bool) -> int:
+def calibrate(
+    context: Context, folder: str, target_rate: float, purpose: Purpose, as_json: bool
+) -> int:
     """Score every picture of FOLDER, all KNOWN to be harmless, by the configured policy.
 
     Reports how scores lie, how often each rule would be wrong at each strictness, which pictures
@@ -58,7 +68,7 @@ def calibrate(context: Context, folder: str, target_rate: float, as_json: bool) 
     """
     path = _folder(folder)
     config, store = context.config, context.store
-    run = _prepared(config)
+    run = _prepared(config, purpose)
     finished = _run(run, path, config.scanner.batch)
     enough = run.pictures >= config.scanner.calibration_pictures
     if finished and enough:
@@ -82,10 +92,11 @@ def _folder(folder: str) -> Path:
     return path
 
 
-def _prepared(config: Config) -> Calibrating:
+def _prepared(config: Config, purpose: Purpose) -> Calibrating:
     policy = load_policy(config.scanner.policy)
     judgements = Judgements(config, policy)
-    return Calibrating(judgements, load_classifier(config.scanner, policy), config.limits)
+    classifier = load_classifier(config.scanner, policy, purpose)
+    return Calibrating(judgements, classifier, config.limits)
 
 
 def _run(run: Calibrating, folder: Path, batch: int) -> bool:
