@@ -1,70 +1,97 @@
-"""The open_clip classifier: the one file that imports torch, open_clip and torchvision.
+"""The open_clip classifier: loads a model, encodes a policy, scores pixels by it.
 
 A label's probability is independent of the other labels: the softmax runs over the label's
 prompts and the policy's control prompts, and the label has its prompts' share. Texts are
-encoded once, at loading; an entry of the pixels passes the image tower once for all labels.
-Preprocessing is open_clip's own for the model, but never crops (`preprocess.py`). Everything is
-computed in fp32. Safe to call from threads.
+encoded once, at loading and in fp32, and the text tower is given up then; an entry of the pixels
+passes the image tower once for all labels. The image tower computes in the precision of the
+pipeline, everything before and behind it in fp32. Preprocessing is open_clip's own for the model,
+but never crops (`preprocess.py`). How work gets to the device is `torch_run.py`'s.
 """
 
+import ctypes
+import gc
 import logging
-import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import open_clip
 import torch
 from torch.nn import functional
 
 from scanner.classifier import to_score
-from scanner.errors import ModelError
+from scanner.download import Progress
+from scanner.errors import DownloadError, ModelError
+from scanner.fetching import Tag, fetch_weights
+from scanner.lean_import import builtin_config, open_clip_for
 from scanner.pipeline import describe, pipeline_id, preprocessing_text, whole_picture
 from scanner.policy import Policy
 from scanner.preprocess import Pixels, Preprocess
 from scanner.settings import ScannerSettings
-from scanner.weights import Checkpoint, Download, find_checkpoint
+from scanner.torch_run import DTYPES, Runner, Sizes, device_of, precision_of, settle
+from scanner.weights import Checkpoint, Download, Downloader, find_checkpoint, folder_config
 
-PRECISION = "fp32"
+SENTENCES = 64
+"""Texts encoded at once; a policy may have thousands."""
+HUB_FILE = "open_clip_pytorch_model.bin"
+"""What open_clip looks for in a repository where a tag names no file."""
+HUB_SAFE_FILE = "open_clip_model.safetensors"
+
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipParts:
+    """What scores are computed from."""
+
+    model: Any
+    """Has `encode_image` alone, once its texts are encoded."""
+    prompts: dict[str, torch.Tensor]
+    """Label -> its encoded prompts, (n, features), each of length 1."""
+    controls: torch.Tensor
+    scale: float
 
 
 class ClipClassifier:
     """Scores pixels by the labels of one policy with one open_clip model."""
 
-    def __init__(self, model: Any, checkpoint: Checkpoint, policy: Policy, batch: int) -> None:
-        self._model, self._batch = model, batch
-        self._device = next(model.parameters()).device
+    def __init__(
+        self, model: Any, checkpoint: Checkpoint, policy: Policy, settings: ScannerSettings
+    ) -> None:
+        device = next(model.parameters()).device
+        precision = precision_of(settings.precision, device)
         preprocessing = whole_picture(model.visual.preprocess_cfg)
         self._preprocess = Preprocess.of(preprocessing)
-        self._mean, self._std = (
-            torch.tensor(colour, device=self._device).view(1, 3, 1, 1)
-            for colour in (self._preprocess.mean, self._preprocess.std)
-        )
-        self._scale = float(model.logit_scale.detach().exp())
-        self._lock = threading.Lock()
         self._labels = tuple(policy.labels)
-        self._tokenizer = open_clip.get_tokenizer(checkpoint.open_clip_name)
-        self._controls = self._encode(policy.sentences(policy.controls))
-        self._prompts = {
-            name: self._encode(policy.sentences(label.prompts))
-            for name, label in policy.labels.items()
-        }
+        self._parts = _encode_policy(model, checkpoint, policy)
+        scorer = Scorer(self._parts, self._preprocess, DTYPES[precision]).to(device).eval()
+        compiled = device.type == "cuda" if settings.compile == "auto" else settings.compile
+        height, width = self._preprocess.height, self._preprocess.width
+        sizes = Sizes(settings.batch, height, width, len(self._labels))
+        self._runner = Runner(scorer, sizes, device, compiled)
         self._pipeline = describe(
             architecture=checkpoint.architecture,
             policy=policy.digest(),
-            precision=PRECISION,
+            precision=precision,
             preprocessing=preprocessing_text(preprocessing),
             weights=checkpoint.sha256,
         )
 
     @classmethod
-    def load(cls, settings: ScannerSettings, policy: Policy) -> "ClipClassifier":
+    def load(
+        cls, settings: ScannerSettings, policy: Policy, progress: Progress | None = None
+    ) -> "ClipClassifier":
         """Return the classifier of the settings; raises ModelError."""
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
-        checkpoint = find_checkpoint(settings, download=_download)
-        model = _build(checkpoint).to(_device(settings.device)).eval()
-        return cls(model, checkpoint, policy, settings.batch)
+        settle(settings)
+        device = device_of(settings.device)
+        checkpoint = fetch(settings, progress)
+        model = _build(checkpoint).to(device).eval()
+        classifier = cls(model, checkpoint, policy, settings)
+        del model
+        _give_back_memory(device)
+        return classifier
 
     @property
     def name(self) -> str:
@@ -91,41 +118,155 @@ class ClipClassifier:
         """What the model's input looks like."""
         return self._preprocess
 
-    def score(self, pixels: Pixels) -> list[dict[str, int]]:
-        """Return label -> 0..10000 for each entry of (n, height, width, 3) uint8, in order."""
-        found: list[dict[str, int]] = []
-        for start in range(0, len(pixels), self._batch):
-            found.extend(self._score(pixels[start : start + self._batch]))
-        return found
+    @property
+    def is_compiled(self) -> bool:
+        """Whether torch compiled the image tower."""
+        return self._runner.is_compiled
 
-    def _score(self, pixels: Pixels) -> list[dict[str, int]]:
-        with self._lock, torch.inference_mode():
-            there = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2)
-            features = self._model.encode_image((there.float() / 255 - self._mean) / self._std)
-            features = functional.normalize(features.float(), dim=-1)
-            columns = [self._probability(features, self._prompts[name]) for name in self._labels]
-        rows = torch.stack(columns, 1).cpu().tolist()
+    def parts(self) -> ClipParts:
+        """Return the image tower and the encoded texts, for an export."""
+        return self._parts
+
+    def score(self, pixels: Pixels) -> list[dict[str, int]]:
+        """Return label -> 0..10000 for each entry of (n, height, width, 3) uint8, in order.
+
+        Safe to call from threads; two at once keep a GPU busy.
+        """
+        rows = self._runner.score(pixels)
         return [dict(zip(self._labels, map(to_score, row), strict=True)) for row in rows]
 
-    def _probability(self, features: torch.Tensor, prompts: torch.Tensor) -> torch.Tensor:
-        """Return the prompts' share against the controls for each frame, shape (n,)."""
-        logits = self._scale * features @ torch.cat([prompts, self._controls]).T
-        return logits.softmax(dim=-1)[:, : len(prompts)].sum(dim=-1)
 
-    def _encode(self, sentences: list[str]) -> torch.Tensor:
-        tokens = self._tokenizer(sentences).to(self._device)
-        with torch.inference_mode():
-            return functional.normalize(self._model.encode_text(tokens).float(), dim=-1)
+class Scorer(torch.nn.Module):
+    """Pixels to probabilities: normalising, image tower, each label's share against controls."""
+
+    def __init__(self, parts: ClipParts, preprocess: Preprocess, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.model = parts.model
+        self.model.visual.to(dtype).to(memory_format=torch.channels_last)
+        self._dtype, self._scale = dtype, parts.scale
+        self._lengths = [len(prompts) for prompts in parts.prompts.values()]
+        self.register_buffer("_texts", torch.cat([*parts.prompts.values(), parts.controls]).T)
+        for name, colour in (("_mean", preprocess.mean), ("_std", preprocess.std)):
+            self.register_buffer(name, torch.tensor(colour).view(1, 3, 1, 1))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return (n, labels) fp32 for (n, height, width, 3) uint8."""
+        images = (pixels.permute(0, 3, 1, 2).float() / 255 - self._mean) / self._std
+        features = self.model.encode_image(images.to(self._dtype))
+        features = functional.normalize(features.float(), dim=-1)
+        logits = self._scale * (features @ self._texts)
+        *labels, controls = logits.split([*self._lengths, logits.shape[1] - sum(self._lengths)], 1)
+        return torch.stack([_share(prompts, controls) for prompts in labels], 1)
+
+
+def _share(prompts: torch.Tensor, controls: torch.Tensor) -> torch.Tensor:
+    """Return the prompts' share against the controls for each entry, shape (n,)."""
+    return torch.cat([prompts, controls], 1).softmax(dim=-1)[:, : prompts.shape[1]].sum(dim=-1)
+
+
+def _encode_policy(model: Any, checkpoint: Checkpoint, policy: Policy) -> ClipParts:
+    """Encode the policy's texts, then take the text tower off the model."""
+    tokenizer = _open_clip_of(checkpoint).get_tokenizer(checkpoint.open_clip_name)
+    prompts = {
+        name: _encode(model, tokenizer, policy.sentences(label.prompts))
+        for name, label in policy.labels.items()
+    }
+    controls = _encode(model, tokenizer, policy.sentences(policy.controls))
+    scale = float(model.logit_scale.detach().exp())
+    _drop_text_tower(model)
+    return ClipParts(model, prompts, controls, scale)
+
+
+def _encode(model: Any, tokenizer: Any, sentences: list[str]) -> torch.Tensor:
+    """Return the sentences as vectors of length 1, (n, features) fp32."""
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        found = [
+            model.encode_text(tokenizer(sentences[start : start + SENTENCES]).to(device)).float()
+            for start in range(0, len(sentences), SENTENCES)
+        ]
+        return functional.normalize(torch.cat(found), dim=-1)
+
+
+def _drop_text_tower(model: Any) -> None:
+    """Take from the model whatever is not its image tower: a third of its weights, or more."""
+    own = (
+        *model.named_children(),
+        *model.named_parameters(recurse=False),
+        *model.named_buffers(recurse=False),
+    )
+    for name, _ in own:
+        if name != "visual":
+            delattr(model, name)
+
+
+def _give_back_memory(device: torch.device) -> None:
+    """Return what loading took and no longer needs to the system."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    with suppress(OSError, AttributeError):  # glibc alone keeps freed memory, and has this
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def fetch(settings: ScannerSettings, progress: Progress | None = None) -> Checkpoint:
+    """Return the checkpoint of the settings, downloaded if it is not here; raises ModelError."""
+    return find_checkpoint(settings, _downloader(settings, progress))
+
+
+def _downloader(settings: ScannerSettings, progress: Progress | None) -> Downloader:
+    def bring(architecture: str, pretrained: str) -> Download:
+        tag = known_tag(architecture, pretrained)
+        try:
+            path = fetch_weights(settings, tag, progress)
+        except DownloadError as error:
+            raise DownloadError(
+                f"{error}. Or fetch the file elsewhere, set scanner.model to its path and "
+                f"scanner.architecture to {architecture}"
+            ) from error
+        return Download(path, tag.preprocessing, tag.quick_gelu)
+
+    return bring
+
+
+def known_tag(architecture: str, pretrained: str) -> Tag:
+    """Return what open_clip knows of a pretrained tag; raises ModelError for an unknown one."""
+    open_clip = open_clip_for({})
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    if architecture not in open_clip.list_models() or pretrained not in tags:
+        known = f"its tags are {', '.join(tags)}" if tags else "no such architecture"
+        raise ModelError(f"open_clip knows no {architecture}/{pretrained}: {known}")
+    found = open_clip.get_pretrained_cfg(architecture, pretrained)
+    repository, _, name = str(found.get("hf_hub") or "").rpartition("/")
+    file = name or HUB_FILE
+    safe = HUB_SAFE_FILE if file == HUB_FILE else str(Path(file).with_suffix(".safetensors"))
+    keys = ("mean", "std", "interpolation", "resize_mode")
+    return Tag(
+        repository=repository,
+        files=(safe, file),
+        url=str(found.get("url") or ""),
+        preprocessing={key: found[key] for key in keys if found.get(key) is not None},
+        quick_gelu=bool(found.get("quick_gelu")),
+    )
+
+
+def _open_clip_of(checkpoint: Checkpoint) -> ModuleType:
+    """Return as much of open_clip as the checkpoint's model needs."""
+    if checkpoint.folder:
+        config: Mapping[str, Any] | None = folder_config(checkpoint.path.parent)["model_cfg"]
+    else:
+        config = builtin_config(checkpoint.open_clip_name)
+    return open_clip_for(config)
 
 
 def _build(checkpoint: Checkpoint) -> Any:
     """Return the model with its weights, in fp32; pickled code is never run."""
     path = None if checkpoint.folder else str(checkpoint.path)
     try:
-        return open_clip.create_model(
+        return _open_clip_of(checkpoint).create_model(
             checkpoint.open_clip_name,
             pretrained=path,
-            precision=PRECISION,
+            precision="fp32",
             force_preprocess_cfg=dict(checkpoint.preprocessing or {}),
             force_quick_gelu=checkpoint.quick_gelu,
             require_pretrained=True,
@@ -139,30 +280,6 @@ def _build(checkpoint: Checkpoint) -> Any:
         ) from error
 
 
-def _device(name: str) -> torch.device:
-    """Return the device of that name, or the best there is for `auto`; raises ModelError."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        name = next((device for device, usable in there.items() if usable), "cpu")
-    elif not there.get(name, True):
-        raise ModelError(f"scanner.device is {name}, which torch does not find; use auto or cpu")
-    return torch.device(name)
-
-
-def _download(architecture: str, pretrained: str, folder: Path | None) -> Download:
-    """Fetch a pretrained tag through open_clip, which shows progress and resumes."""
-    tags = open_clip.list_pretrained_tags_by_model(architecture)
-    if architecture not in open_clip.list_models() or pretrained not in tags:
-        known = f"its tags are {', '.join(tags)}" if tags else "no such architecture"
-        raise ModelError(f"open_clip knows no {architecture}/{pretrained}: {known}")
-    settings = open_clip.get_pretrained_cfg(architecture, pretrained)
-    try:
-        path = open_clip.download_pretrained(settings, cache_dir=folder and str(folder))
-    except Exception as error:
-        raise ModelError(
-            f"cannot download {architecture}/{pretrained}: {error}. Fetch the file elsewhere, and "
-            f"set scanner.model to its path and scanner.architecture to {architecture}"
-        ) from error
-    keys = ("mean", "std", "interpolation", "resize_mode")
-    preprocessing = {key: settings[key] for key in keys if settings.get(key) is not None}
-    return Download(Path(path), preprocessing, bool(settings.get("quick_gelu")))
+def finds_gpu(device: str) -> bool:
+    """Tell whether torch would use a GPU for this `scanner.device`; raises ModelError."""
+    return str(device_of(device).type) != "cpu"

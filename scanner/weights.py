@@ -2,8 +2,8 @@
 
 Four forms of `scanner.model`: `bundled`; a folder with `open_clip_config.json` and weights,
 open_clip's own form; a checkpoint file, with `scanner.architecture`; and
-`ARCHITECTURE/PRETRAINED`, which open_clip downloads. Files of strangers are never unpickled:
-safetensors, or torch's `weights_only` loading.
+`ARCHITECTURE/PRETRAINED`, which open_clip knows and `fetching.py` brings. Files of strangers are
+never unpickled: safetensors, or torch's `weights_only` loading.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from scanner.errors import ModelError
+from scanner.fetching import checked_sha256, file_sha256
 from scanner.settings import ScannerSettings
 
 BUNDLED = Path(__file__).parent / "models" / "tiny"
@@ -43,21 +44,21 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """What open_clip brought for a pretrained tag."""
+    """What was brought for a pretrained tag."""
 
     path: Path
     preprocessing: Mapping[str, Any]
     quick_gelu: bool
 
 
-Downloader = Callable[[str, str, Path | None], Download]
-"""(architecture, pretrained, cache folder or None) -> Download; raises ModelError."""
+Downloader = Callable[[str, str], Download]
+"""(architecture, pretrained) -> Download; raises ModelError."""
 
 
 def find_checkpoint(settings: ScannerSettings, download: Downloader) -> Checkpoint:
     """Return the checkpoint of the settings, its digest computed and checked.
 
-    Raises ModelError.
+    What is not here yet is downloaded. Raises ModelError.
     """
     checkpoint = _find(settings, download)
     pinned = settings.weights_sha256
@@ -85,12 +86,12 @@ def _find(settings: ScannerSettings, download: Downloader) -> Checkpoint:
     architecture, slash, pretrained = settings.model.partition("/")
     if not (architecture and slash and pretrained) or "/" in pretrained or "." in architecture:
         raise ModelError(f"scanner.model {settings.model!r} is no file and no model; {FORMS}")
-    found = download(architecture, pretrained, settings.weights_folder)
+    found = download(architecture, pretrained)
     name = architecture.removesuffix("-quickgelu")
     quick = found.quick_gelu or name != architecture
     return Checkpoint(
         path=found.path,
-        sha256=file_sha256(found.path),
+        sha256=checked_sha256(found.path),
         architecture=f"{name}-quickgelu" if quick else name,
         open_clip_name=architecture,
         preprocessing=found.preprocessing,
@@ -129,12 +130,3 @@ def _file(path: Path, architecture: str | None) -> Checkpoint:
     if architecture is None:
         raise ModelError(f"scanner.model is the file {path}: set scanner.architecture as well")
     return Checkpoint(path, file_sha256(path), architecture, architecture)
-
-
-def file_sha256(path: Path) -> str:
-    """Return the hex SHA-256 of a file; raises ModelError if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelError(f"cannot read the checkpoint {path}: {error.strerror}") from error

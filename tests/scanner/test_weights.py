@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -88,14 +87,29 @@ def test_a_model_that_is_nothing_is_refused_with_the_forms_there_are(model, tmp_
 def test_a_pretrained_tag_is_downloaded_and_its_ways_are_kept(tmp_path):
     asked = []
 
-    def download(architecture, pretrained, folder):
-        asked.append((architecture, pretrained, folder))
+    def download(architecture, pretrained):
+        asked.append((architecture, pretrained))
         path = tmp_path / "weights.safetensors"
         path.write_bytes(b"x")
         return Download(path, {"interpolation": "bicubic"}, quick_gelu=True)
 
-    found = find(download, model="ViT-L-14/openai", weights_folder=Path("kept"))
-    assert asked == [("ViT-L-14", "openai", Path("kept"))]
+    found = find(download, model="ViT-L-14/openai")
+    assert asked == [("ViT-L-14", "openai")]
     assert found.architecture == "ViT-L-14-quickgelu"
     assert (found.open_clip_name, found.quick_gelu) == ("ViT-L-14", True)
     assert found.preprocessing == {"interpolation": "bicubic"}
+
+
+def test_a_fetched_file_that_changed_here_is_refused(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(b"x")
+    digest = hashlib.sha256(b"x").hexdigest()
+    path.with_name(f"{path.name}.sha256").write_text(f"{digest}  {path.name}\n")
+
+    def here(*_):
+        return Download(path, {}, quick_gelu=False)
+
+    assert find(here, model="ViT-L-14/openai").sha256 == digest
+    path.write_bytes(b"y")
+    with pytest.raises(ModelError, match="damaged or changed here; remove it"):
+        find(here, model="ViT-L-14/openai")
