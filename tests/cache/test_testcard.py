@@ -1,5 +1,6 @@
 """The test card: flagged on every installation, seeded once, and named by no feed."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
+from cache.database import Store
 from cache.decide import decide
 from cache.feed_tables import feed_rows
 from cache.judgement import Judgement
@@ -105,6 +107,16 @@ def test_seeding_twice_changes_nothing(store):
     count = select(func.count(findings.c.id))
     assert store.read_now(lambda c: c.execute(count).scalar_one()) == 1
     assert live_codes(store) == 1
+
+
+def test_processes_that_start_together_seed_it_once(database_url):
+    stores = [Store.open(database_url) for _ in range(4)]
+    with ThreadPoolExecutor(len(stores)) as threads:
+        did = list(threads.map(seeded, stores))
+    assert sorted(did) == [False, False, False, True]
+    assert live_codes(stores[0]) == 1
+    for one in stores:
+        one.close()
 
 
 def test_a_card_that_was_scanned_before_the_upgrade_is_seeded_as_well(store):
