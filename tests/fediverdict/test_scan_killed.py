@@ -1,0 +1,148 @@
+"""kill -9 and Ctrl-C in the middle of `fediverdict scan`, in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+import migrations
+from cache.database import make_engine
+from tests.fediverdict.test_judge import GREEN, RED, png
+
+REPOSITORY = Path(__file__).parents[2]
+COUNT = 200
+RED_EVERY = 50
+WAIT_SECONDS = 60
+
+
+class Command:
+    """The command line over one database and one folder of pictures."""
+
+    def __init__(self, folder, url):
+        self.folder, self.url = folder, url
+        self.pictures = folder / "pictures"
+        self.log = folder / "scanned"
+        self.config = folder / "config.toml"
+        self.config.write_text(f'[database]\nurl = "{url}"\n[scan]\nwrite_batch = 10\n')
+        self.pictures.mkdir()
+        for number in range(COUNT):
+            colour = RED if number % RED_EVERY == 0 else GREEN
+            (self.pictures / f"{number:04}.png").write_bytes(png(colour, number, 32))
+
+    def start(self, *arguments, seconds=0.01):
+        words = (self.log, seconds, "--config", self.config, *arguments)
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.fakes.command", *map(str, words)],
+            cwd=REPOSITORY,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments, seconds=0.0):
+        process = self.start(*arguments, seconds=seconds)
+        out, err = process.communicate(timeout=WAIT_SECONDS)
+        return process.returncode, out, err
+
+    def query(self, sql):
+        engine = make_engine(self.url)
+        with engine.connect() as connection:
+            found = connection.execute(text(sql)).scalar()
+        engine.dispose()
+        return found
+
+    def scanned(self):
+        return self.log.read_text().split() if self.log.exists() else []
+
+    def until(self, sql, least):
+        deadline = time.monotonic() + WAIT_SECONDS
+        while self.query(sql) < least:
+            assert time.monotonic() < deadline, sql
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def command(tmp_path, database_url):
+    migrations.check(database_url)
+    return Command(tmp_path, database_url)
+
+
+def test_kill_minus_9_loses_nothing_recorded_and_scans_nothing_stored_again(command):
+    for wanted in (30, 80):
+        process = command.start("scan", command.pictures)
+        command.until("SELECT count(*) FROM sightings", wanted)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    stored, logged = command.query("SELECT count(*) FROM verdicts"), len(command.scanned())
+    assert 80 <= stored < COUNT
+    recorded = command.query("SELECT count(*) FROM sightings")
+    assert recorded <= stored
+    assert command.query("SELECT state FROM runs") == "running"
+
+    code, out, err = command.run("scan", command.pictures, "--json")
+    assert code == 1, err
+    assert len(command.scanned()) - logged == COUNT - stored
+    assert len(set(command.scanned())) == COUNT
+    assert command.query("SELECT count(*) FROM verdicts") == COUNT
+    assert command.query("SELECT count(*) FROM sightings") == COUNT
+    assert command.query("SELECT count(*) FROM runs") == 1
+    assert command.query("SELECT count(*) FROM run_items") == COUNT / RED_EVERY
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert lines[-1]["state"] == "done"
+    assert len(lines) - 1 <= COUNT - recorded + 64  # at most what was in flight comes again
+    assert "Traceback" not in err
+
+    code, out, _ = command.run("scan", command.pictures, "--json")
+    assert code == 1
+    assert json.loads(out.splitlines()[-1])["summary"]["scanned"] == 0
+    assert len(command.scanned()) - logged == COUNT - stored
+
+
+def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(command):
+    process = command.start("scan", command.pictures)
+    command.until("SELECT count(*) FROM sightings", 20)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=WAIT_SECONDS)
+    assert process.returncode == 3
+    assert "Traceback" not in err
+    done = command.query("SELECT count(*) FROM sightings")
+    assert 20 <= done < COUNT
+    assert done == command.query("SELECT count(*) FROM verdicts")  # what was in flight as well
+    assert f"{done} pictures" in out
+    assert "the same command goes on with run 1" in out
+    code, out, _ = command.run("scan", command.pictures)
+    assert code == 1
+    assert f"{COUNT - done} pictures, {COUNT - done} scanned" in out
+    assert len(command.scanned()) == COUNT
+
+
+def test_two_scans_of_one_source_at_once_are_refused(command):
+    process = command.start("scan", command.pictures)
+    command.until("SELECT count(*) FROM sightings", 1)
+    code, _, err = command.run("scan", command.pictures)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=WAIT_SECONDS)
+    assert code == 3
+    assert "being scanned by another process" in err
+
+
+def test_watch_judges_what_appears_and_ends_with_0_at_sigterm(command):
+    process = command.start("watch", command.pictures, "--json", seconds=0.0)
+    command.until("SELECT count(*) FROM sightings", COUNT)
+    (command.pictures / "new.png").write_bytes(png(RED, 1000, 32))
+    command.until("SELECT count(*) FROM sightings", COUNT + 1)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=WAIT_SECONDS)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert {line["decision"] for line in lines} == {"flagged"}
+    assert len(lines) == COUNT / RED_EVERY + 1
+    assert command.query("SELECT count(*) FROM run_items") == COUNT / RED_EVERY + 1
