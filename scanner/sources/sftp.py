@@ -54,11 +54,14 @@ class SftpSource:
             return
         root = await self._resolved()
         start = "".join(f"{name}/" for name in wanted.start)
-        if start and not await self._is_straight(f"{root}/{start.rstrip('/')}"):
-            return
-        async with contextlib.aclosing(self._folder(root, start, wanted)) as found:
-            async for item in found:
+        try:
+            if start and not await self._is_straight(f"{root}/{start.rstrip('/')}"):
+                return
+            async for item in self._folder(root, start, wanted):
                 yield item
+        except SourceChanged:
+            if not start:
+                raise  # else no such folder: nothing lies under this prefix
 
     async def _folder(self, root: str, prefix: str, wanted: Wanted) -> AsyncGenerator[Item, None]:
         call = functools.partial(self._entries, f"{root}/{prefix}")
@@ -177,10 +180,7 @@ class SftpSource:
         async def call(sftp: asyncssh.SFTPClient, _: Alive) -> bool:
             return str(await sftp.realpath(path)) == path
 
-        try:
-            return await self._session.run("find a folder", call)
-        except SourceChanged:
-            return False
+        return await self._session.run("find a folder", call)
 
 
 async def _check(item: Item, path: str, sftp: asyncssh.SFTPClient) -> None:

@@ -57,7 +57,8 @@ class SftpSession:
     def location(self) -> str:
         """The account, the host and the folder."""
         settings = self._settings
-        return f"sftp://{settings.user}@{settings.host}:{settings.port}/{settings.path}"
+        path = settings.path if settings.path.startswith("/") else f"/~/{settings.path}"
+        return f"sftp://{settings.user}@{settings.host}:{settings.port}{path}"
 
     async def run(self, what: str, call: Call[T]) -> T:
         """Return what a call with the client returns; once more when the session broke.
@@ -82,7 +83,6 @@ class SftpSession:
             self._drop(sftp)
             raise
         except TimeoutError as error:
-            self._drop(sftp)  # what is still on its way would be taken for an answer
             raise SourceUnreachable(f"{where}: {self._late}") from error
         except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath) as error:
             raise SourceChanged(f"{where}: there is no such file or folder") from error
@@ -92,9 +92,35 @@ class SftpSession:
             raise SourceError(f"{where}: {ascii(error.reason)[:200]}") from error
 
     async def _timed(self, call: Call[T], sftp: asyncssh.SFTPClient) -> T:
+        """Return what a call returns; raises TimeoutError when one of its steps takes too long.
+
+        Time ends the session instead of cancelling the call, which would then wait for the
+        server's answer to its cleaning up.
+        """
+        late = False
+
+        def expire() -> None:
+            nonlocal late
+            late = True
+            self._drop(sftp)
+
         loop, seconds = asyncio.get_running_loop(), self._settings.timeout_seconds
-        async with asyncio.timeout(seconds) as timer:
-            return await call(sftp, lambda: timer.reschedule(loop.time() + seconds))
+        expiry = loop.call_later(seconds, expire)
+
+        def alive() -> None:
+            nonlocal expiry
+            expiry.cancel()
+            if not late:
+                expiry = loop.call_later(seconds, expire)
+
+        try:
+            return await call(sftp, alive)
+        except (asyncssh.Error, OSError) as error:
+            if late:
+                raise TimeoutError from error
+            raise
+        finally:
+            expiry.cancel()
 
     @property
     def _late(self) -> str:

@@ -51,8 +51,8 @@ class Pictrs:
         if created is None:
             latest = max((one.created.timestamp() for one in self.originals), default=1_795e6)
             created = datetime.fromtimestamp(latest + 1, UTC)
-        aliases = list(aliases) or [f"{hashlib.md5(body).hexdigest()}.jpg"]
-        self.originals.append(Original(body, aliases, created, **named))
+        names = list(aliases) or [f"{hashlib.md5(body).hexdigest()}.jpg"]
+        self.originals.append(Original(body, names, created, **named))
         return self.originals[-1]
 
     async def start(self):

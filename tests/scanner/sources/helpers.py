@@ -35,8 +35,8 @@ async def one(source, key):
 class Watching:
     """Takes from a watch in the background, one item at a time."""
 
-    def __init__(self, items):
-        self._items = items
+    def __init__(self, items, source=None):
+        self._items, self.source = items, source
 
     async def next(self, seconds=15):
         async with asyncio.timeout(seconds):

@@ -34,8 +34,7 @@ async def watched(root, said):
     async def start(prefix="", **limits):
         limits = {"settle_seconds": 0.2, **limits}
         source = open_source(FolderSettings(path=root, **limits), said.append)
-        watches.append(Watching(source.watch(prefix=prefix)))
-        watches[-1].source = source
+        watches.append(Watching(source.watch(prefix=prefix), source))
         return watches[-1]
 
     yield start
