@@ -5,8 +5,9 @@ is the sums. The same bytes count once, the test card not at all. Decides, too, 
 instance may do more than report (`is_report_only`).
 """
 
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,12 @@ from cache.testcard import is_test_card
 from fediverdict.config import BUNDLED
 from fediverdict.judgement import Judgements
 from scanner.calibrate import smallest_factor
-from scanner.classifier import Classifier, combine, score_frames
+from scanner.classifier import Classifier, combine
 from scanner.decode import read
 from scanner.errors import OverLimit, ScannerError, Undecodable
 from scanner.limits import Limits
-from scanner.picture import Picture
 from scanner.policy import STRICTNESSES, needs_calibration, shifted
+from scanner.preprocess import Pixels
 from scanner.sources.folder import list_folder, read_item
 
 LISTED = "listed"
@@ -35,35 +36,39 @@ LISTED = "listed"
 class Calibrating:
     """One run over one folder; holds the sums, and the names of what would be flagged."""
 
-    def __init__(self, judgements: Judgements, classifier: Classifier, limits: Limits) -> None:
+    def __init__(
+        self,
+        judgements: Judgements,
+        classifier: Classifier,
+        limits: Limits,
+        report: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.judgements, self.classifier = judgements, classifier
         self.labels = tuple(judgements.policy.labels)
         self.thresholds = _thresholds(judgements, classifier.pipeline_id)
         self.counts: Counter[str] = Counter()
-        self.problems: list[str] = []
-        self.scores: list[tuple[int, ...]] = []
-        """The pictures' scores in the order of `labels`."""
         self.flagged: dict[str, list[tuple[str, list[str]]]] = {s: [] for s in self.thresholds}
         """By strictness, the keys of the pictures that would be flagged, and the rules."""
-        self._limits = limits
+        self._limits, self._report = limits, report
         self._seen: set[bytes] = set()
+        self._scores = array("H")  # picture by picture, in the order of `labels`
 
     @property
     def pictures(self) -> int:
         """How many different pictures were scored."""
-        return len(self.scores)
+        return len(self._scores) // len(self.labels)
 
     def run(self, folder: Path, batch: int) -> Iterator[None]:
-        """Score the folder, `batch` pictures at a time; gives None after each file and batch.
+        """Score the folder, `batch` windows or more at a time; gives None after each file.
 
         Whatever stops it, the sums hold what was scored until then. Raises SourceError when the
         folder itself cannot be listed, before the first.
         """
-        waiting: list[tuple[str, Picture]] = []
+        waiting: list[tuple[str, Pixels]] = []
         for item in list_folder(folder, self._problem):
-            if (picture := self._picture(folder, item.key)) is not None:
-                waiting.append((item.key, picture))
-            if len(waiting) == batch:
+            if (pixels := self._pixels(folder, item.key)) is not None:
+                waiting.append((item.key, pixels))
+            if sum(len(pixels) for _, pixels in waiting) >= batch:
                 self._score(waiting)
                 waiting = []
             yield
@@ -77,8 +82,7 @@ class Calibrating:
 
     def scores_of(self, label: str) -> list[int]:
         """Return the label's scores, one a picture."""
-        place = self.labels.index(label)
-        return [scores[place] for scores in self.scores]
+        return self._scores[self.labels.index(label) :: len(self.labels)].tolist()
 
     def suggested(self, target: float) -> tuple[Fraction, dict[str, int]] | None:
         """Return the smallest factor on the odds, and its thresholds, that keep to the target."""
@@ -99,8 +103,8 @@ class Calibrating:
             {name: self.flagged_by_rule(name) for name in self.thresholds},
         )
 
-    def _picture(self, folder: Path, key: str) -> Picture | None:
-        """Return a picture that is to be scored; None, counted, for what is not."""
+    def _pixels(self, folder: Path, key: str) -> Pixels | None:
+        """Return the windows of a picture that is to be scored; None, counted, for what is not."""
         try:
             picture = read(read_item(folder, key, self._limits.image_bytes), self._limits)
         except (Undecodable, OverLimit) as error:
@@ -117,21 +121,22 @@ class Calibrating:
             self.counts["twice"] += 1
         else:
             self._seen.add(found.sha256)
-            return picture
+            return self.classifier.preprocess.apply(picture.frames)
         return None
 
     def _problem(self, sentence: str) -> None:
         self.counts["unreadable"] += 1
-        self.problems.append(sentence)
+        self._report(sentence)
 
-    def _score(self, waiting: list[tuple[str, Picture]]) -> None:
-        frames = [frame for _, picture in waiting for frame in picture.frames]
-        scores = iter(score_frames(self.classifier, frames))
-        for key, picture in waiting:
-            self._add(key, combine([next(scores) for _ in picture.frames]))
+    def _score(self, waiting: list[tuple[str, Pixels]]) -> None:
+        if not waiting:
+            return
+        scores = iter(self.classifier.score(np.concatenate([pixels for _, pixels in waiting])))
+        for key, pixels in waiting:
+            self._add(key, combine([next(scores) for _ in pixels]))
 
     def _add(self, key: str, scores: Mapping[str, int]) -> None:
-        self.scores.append(tuple(scores[label] for label in self.labels))
+        self._scores.extend(scores[label] for label in self.labels)
         for strictness, thresholds in self.thresholds.items():
             truths = {name: scores[name] >= t for name, t in thresholds.items() if name in scores}
             if rules := self._true(truths):
@@ -148,7 +153,8 @@ class Calibrating:
     def _counts_at(self, factor: Fraction) -> list[int]:
         """Return for each rule how many pictures it is true for, all odds times `factor`."""
         thresholds = np.array([self._shifted(factor)[label] for label in self.labels])
-        over = np.array(self.scores).reshape(-1, len(self.labels)) >= thresholds
+        scores = np.frombuffer(self._scores, np.uint16).reshape(-1, len(self.labels))
+        over = scores >= thresholds
         kinds, counts = np.unique(over, axis=0, return_counts=True)
         found = Counter(dict.fromkeys(self.judgements.rules, 0))
         for kind, count in zip(kinds, counts, strict=True):

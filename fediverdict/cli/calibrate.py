@@ -2,6 +2,7 @@
 
 import sys
 import time
+from math import isnan
 from pathlib import Path
 from typing import Any, get_args
 
@@ -33,15 +34,24 @@ from scanner.engine import Purpose, load_classifier
 from scanner.policy import load_policy
 
 PROGRESS_SECONDS = 0.5
+TARGET_LEAST, TARGET_MOST = 1e-6, 0.5
+"""Shares of harmless pictures that can be aimed at."""
 SHOWN = 20
 """Pictures named for each strictness in the text; --json names all."""
+
+
+def _no_nan(_context: click.Context, _option: click.Parameter, value: float) -> float:
+    if isnan(value):  # no range refuses it
+        raise click.BadParameter("not a number")
+    return value
 
 
 @click.command()
 @click.argument("folder", metavar="FOLDER")
 @click.option(
     "--target-rate",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=click.FloatRange(TARGET_LEAST, TARGET_MOST),
+    callback=_no_nan,
     default=0.001,
     show_default=True,
     help="The share of harmless pictures that a suggested threshold may flag.",
@@ -74,8 +84,6 @@ def calibrate(
     if finished and enough:
         store.write_now(record_calibration, run.result(int(time.time())))
     report = _Report(run, target_rate, config, finished=finished, recorded=finished and enough)
-    for problem in run.problems:
-        click.echo(printable(problem), err=True)
     if as_json:
         print_json(report.as_json())
     else:
@@ -96,7 +104,11 @@ def _prepared(config: Config, purpose: Purpose) -> Calibrating:
     policy = load_policy(config.scanner.policy)
     judgements = Judgements(config, policy)
     classifier = load_classifier(config.scanner, policy, purpose)
-    return Calibrating(judgements, classifier, config.limits)
+    return Calibrating(judgements, classifier, config.limits, _say)
+
+
+def _say(problem: str) -> None:
+    click.echo(printable(problem), err=True)
 
 
 def _run(run: Calibrating, folder: Path, batch: int) -> bool:
