@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from hashlib import sha256 as sha256_of
 
 import rfc8785
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, select
 
-from cache.codes import code_of, set_codes
+from cache.codes import Code, code_of, set_codes
 from cache.errors import UnknownPipeline
 from cache.judgement import Judgement, PeerState, PipelineState
-from cache.lookup import findings_of_image, verdicts_of_image
-from cache.rows import insert_into, scores_text
+from cache.lookup import findings_of_images, verdicts_of_images
+from cache.rows import batches, insert_into, scores_text, upsert
 from cache.tables import findings, images, issuers, notes, pipelines, verdicts
 from cache.verdict import SELF, Feed, Finding, FindingMatch, FingerprintLike, Verdict
 from cache.weigh import flagged_rules
@@ -30,47 +30,80 @@ def record_image(
     now: int,
     variants: Sequence[bytes] = (),
 ) -> int:
-    """Store a fingerprint that this instance computed, and return the picture's row id.
+    """Store one fingerprint as `record_images` does, and return the picture's row id."""
+    record_images(connection, [(fingerprint, variants)], now=now)
+    return image_row(connection, fingerprint.sha256, now=now)
 
-    `variants` are the 8 dihedral PDQ codes, the identity first, kept so that a known picture
-    needs no decoding.
+
+def record_images(
+    connection: Connection,
+    computed: Iterable[tuple[FingerprintLike, Sequence[bytes]]],
+    *,
+    now: int,
+) -> None:
+    """Store fingerprints that this instance computed; of one sha256 the last one stays.
+
+    With each come the 8 dihedral PDQ codes, the identity first, or none of them; they are kept so
+    that a known picture needs no decoding.
     """
-    values = {
+    rows = [_image_values(fingerprint, variants, now) for fingerprint, variants in computed]
+    if not rows:
+        return
+    updated = tuple(name for name in rows[0] if name not in ("sha256", "created"))
+    connection.execute(upsert(connection.dialect.name, images, ("sha256",), updated), rows)
+
+
+def _image_values(
+    fingerprint: FingerprintLike, variants: Sequence[bytes], now: int
+) -> dict[str, object]:
+    return {
+        "sha256": fingerprint.sha256,
         "content": fingerprint.content,
         "pdq": fingerprint.pdq,
         "pdq_quality": fingerprint.pdq_quality,
         "pdq_variants": b"".join(variants) or None,
         "phash": fingerprint.phash,
         "fingerprinted": True,
+        "created": now,
     }
-    connection.execute(
-        insert_into(connection, images)
-        .values(sha256=fingerprint.sha256, created=now, **values)
-        .on_conflict_do_update(index_elements=["sha256"], set_=values)
-    )
-    return image_row(connection, fingerprint.sha256, now=now)
 
 
 def image_row(connection: Connection, sha256: bytes, *, now: int) -> int:
     """Return the row id of a picture, adding a row that knows its sha256 alone if need be."""
-    found = select(images.c.id).where(images.c.sha256 == sha256)
-    row_id = connection.execute(found).scalar_one_or_none()
-    if row_id is None:
-        connection.execute(images.insert().values(sha256=sha256, created=now))
-        row_id = connection.execute(found).scalar_one()
-    return int(row_id)
+    return image_rows(connection, [sha256], now=now)[sha256]
+
+
+def image_rows(connection: Connection, hashes: Iterable[bytes], *, now: int) -> dict[bytes, int]:
+    """Return the row ids of pictures by sha256, adding rows that know it alone if need be."""
+    wanted = list(dict.fromkeys(hashes))
+    found = _image_ids(connection, wanted)
+    missing = [sha256 for sha256 in wanted if sha256 not in found]
+    if missing:
+        rows = [{"sha256": sha256, "created": now, "fingerprinted": False} for sha256 in missing]
+        connection.execute(images.insert(), rows)
+        found |= _image_ids(connection, missing)
+    return found
+
+
+def _image_ids(connection: Connection, hashes: Sequence[bytes]) -> dict[bytes, int]:
+    found: dict[bytes, int] = {}
+    for some in batches(hashes):
+        rows = connection.execute(
+            select(images.c.sha256, images.c.id).where(images.c.sha256.in_(some))
+        )
+        found |= {bytes(sha256): int(row_id) for sha256, row_id in rows}
+    return found
 
 
 def own_issuer(connection: Connection, *, now: int) -> int:
     """Return the row id of this instance as an issuer."""
-    connection.execute(
-        insert_into(connection, issuers)
-        .values(origin=SELF, state=PeerState.SELF.value, created=now)
-        .on_conflict_do_nothing(index_elements=["origin"])
-    )
-    return int(
-        connection.execute(select(issuers.c.id).where(issuers.c.origin == SELF)).scalar_one()
-    )
+    found = select(issuers.c.id).where(issuers.c.origin == SELF)
+    row_id = connection.execute(found).scalar_one_or_none()
+    if row_id is None:
+        values = {"origin": SELF, "state": PeerState.SELF.value, "created": now}
+        connection.execute(issuers.insert().values(**values))
+        row_id = connection.execute(found).scalar_one()
+    return int(row_id)
 
 
 def pipeline_row(connection: Connection, description: Mapping[str, str]) -> int:
@@ -101,30 +134,39 @@ def pipeline_rows(connection: Connection, ids: Iterable[str]) -> dict[str, int]:
 def record_verdict(
     connection: Connection, verdict: Verdict, judgement: Judgement, *, now: int
 ) -> None:
-    """Store a verdict of our own; of one picture and pipeline the later issued stays.
+    """Store one verdict of our own as `record_verdicts` does."""
+    record_verdicts(connection, [verdict], judgement, now=now)
 
-    The picture's code enters the near-match index while any verdict of ours flags it, or a
-    person upheld or escalated it. Raises UnknownPipeline.
+
+def record_verdicts(
+    connection: Connection, new: Sequence[Verdict], judgement: Judgement, *, now: int
+) -> None:
+    """Store verdicts of our own; of one picture and pipeline the later issued stays.
+
+    A picture's code enters the near-match index while any verdict of ours flags it, or a person
+    upheld or escalated it. Raises UnknownPipeline.
     """
-    image_id = image_row(connection, verdict.sha256, now=now)
+    if not new:
+        return
     issuer_id = own_issuer(connection, now=now)
-    values = verdict_values(verdict, Feed.OWN)
-    values["pipeline_id"] = _pipeline(connection, verdict.pipeline or "")
-    statement = insert_into(connection, verdicts).values(
-        image_id=image_id, issuer_id=issuer_id, **values
-    )
-    updated = {name: statement.excluded[name] for name in values if name not in VERDICT_KEY}
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=VERDICT_KEY,
-            set_=updated,
-            where=statement.excluded.issued >= verdicts.c.issued,
-        )
-    )
-    settle_own_code(connection, image_id, judgement, now=now)
+    by_id = pipeline_rows(connection, (verdict.pipeline or "" for verdict in new))
+    image_ids = image_rows(connection, (verdict.sha256 for verdict in new), now=now)
+    rows = [
+        verdict_values(verdict, Feed.OWN)
+        | {
+            "image_id": image_ids[verdict.sha256],
+            "issuer_id": issuer_id,
+            "pipeline_id": by_id[verdict.pipeline or ""],
+        }
+        for verdict in new
+    ]
+    updated = tuple(name for name in rows[0] if name not in VERDICT_KEY)
+    dialect = connection.dialect.name
+    connection.execute(upsert(dialect, verdicts, VERDICT_KEY, updated, later="issued"), rows)
+    _settle(connection, issuer_id, image_ids.values(), judgement)
 
 
-VERDICT_KEY = ["image_id", "issuer_id", "feed", "pipeline_id", "basis", "rule"]
+VERDICT_KEY = ("image_id", "issuer_id", "feed", "pipeline_id", "basis", "rule")
 """What is unique in `verdicts`."""
 
 
@@ -178,25 +220,52 @@ def record_finding(
             decided=now,
         )
     )
-    for equal in equal_images(connection, image_id):
-        settle_own_code(connection, equal, judgement, now=now)
+    settle_codes(connection, equal_images(connection, image_id), judgement, now=now)
 
 
-def settle_own_code(
-    connection: Connection, image_id: int, judgement: Judgement, *, now: int
+def settle_codes(
+    connection: Connection, image_ids: Iterable[int], judgement: Judgement, *, now: int
 ) -> None:
-    """Let the picture's code stand in the near-match index, or withdraw it."""
-    issuer_id = own_issuer(connection, now=now)
-    stands = bears_code(
-        verdicts_of_image(connection, image_id, issuer_id),
-        findings_of_image(connection, image_id),
-        judgement,
+    """Let the codes of these pictures of ours stand in the near-match index, or withdraw them."""
+    _settle(connection, own_issuer(connection, now=now), image_ids, judgement)
+
+
+def _settle(
+    connection: Connection, issuer_id: int, image_ids: Iterable[int], judgement: Judgement
+) -> None:
+    for some in batches(sorted(set(image_ids))):
+        own = verdicts_of_images(connection, some, issuer_id)
+        found = findings_of_images(connection, some)
+        standing = [
+            image_id
+            for image_id in some
+            if bears_code(own.get(image_id, ()), found.get(image_id, ()), judgement)
+        ]
+        none: dict[int, Code | None] = dict.fromkeys(some)
+        set_codes(connection, issuer_id, none | _codes_of(connection, standing, own))
+
+
+def _codes_of(
+    connection: Connection, image_ids: Sequence[int], own: Mapping[int, Iterable[Verdict]]
+) -> dict[int, Code | None]:
+    """Return the codes that our own fingerprints give pictures (no more than one IN list)."""
+    if not image_ids:
+        return {}
+    rows = connection.execute(
+        select(images.c.id, images.c.pdq, images.c.pdq_quality, images.c.phash).where(
+            images.c.id.in_(image_ids)
+        )
     )
-    image = connection.execute(
-        select(images.c.pdq, images.c.pdq_quality, images.c.phash).where(images.c.id == image_id)
-    ).one()
-    code = code_of(image.pdq, image.pdq_quality, image.phash) if stands else None
-    set_codes(connection, issuer_id, {image_id: code})
+    return {row.id: _code(row, own.get(row.id, ())) for row in rows}
+
+
+def _code(row: Row[tuple[object, ...]], own: Iterable[Verdict]) -> Code | None:
+    """Return a picture's code: for an animation that of the frame our newest verdict names."""
+    of_frames = [verdict for verdict in own if verdict.pdq not in (None, row.pdq)]
+    if not of_frames:
+        return code_of(row.pdq, row.pdq_quality, row.phash)
+    newest = max(of_frames, key=lambda verdict: verdict.issued)
+    return code_of(newest.pdq, newest.pdq_quality)
 
 
 SETTLED_BY = "codes-settled-by"
@@ -230,8 +299,8 @@ def settle_if_changed(connection: Connection, judgement: Judgement, *, now: int)
 def settle_own_codes(connection: Connection, judgement: Judgement, *, now: int) -> None:
     """Bring the codes of all our pictures in line with rules or thresholds that changed."""
     judged = select(verdicts.c.image_id).where(verdicts.c.feed == int(Feed.OWN)).distinct()
-    for image_id in connection.execute(judged).scalars().all():
-        settle_own_code(connection, image_id, judgement, now=now)
+    image_ids = connection.execute(judged).scalars().all()
+    settle_codes(connection, image_ids, judgement, now=now)
 
 
 def bears_code(own: Iterable[Verdict], found: Iterable[FindingMatch], judgement: Judgement) -> bool:

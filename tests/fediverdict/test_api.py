@@ -89,6 +89,7 @@ async def test_the_answer_has_the_documented_form(client, tokens):
         "rules",
         "sources",
         "scanned",
+        "inside",
         "elapsed_ms",
     }
     assert body["decision"] == "flagged"

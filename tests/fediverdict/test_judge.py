@@ -33,11 +33,17 @@ def png(colour, seed=1, side=96):
     return target.getvalue()
 
 
-def film(colours, side=96):
-    """Return an APNG with a frame for each colour, no two alike."""
-    frames = [Image.open(io.BytesIO(png(c, seed, side))) for seed, c in enumerate(colours)]
+def film(colours, first=0):
+    """Return an APNG with a frame for each colour, no two alike; the seeds count from `first`."""
+    frames = [Image.open(io.BytesIO(png(c, seed))) for seed, c in enumerate(colours, first)]
     target = io.BytesIO()
     frames[0].save(target, "PNG", save_all=True, append_images=frames[1:], duration=40)
+    return target.getvalue()
+
+
+def jpeg(data):
+    target = io.BytesIO()
+    Image.open(io.BytesIO(data)).save(target, "JPEG", quality=70)
     return target.getvalue()
 
 
@@ -115,7 +121,8 @@ async def test_pictures_that_come_together_share_a_batch_and_none_waits_for_it_t
 ):
     scanner.gate.clear()
     asked = [asyncio.create_task(judge.judge(png(GREEN, seed))) for seed in range(8)]
-    await asyncio.sleep(1.5)
+    while len(scanner._waiting) < 7:
+        await asyncio.sleep(0.05)
     scanner.gate.set()
     await asyncio.gather(*asked)
     assert scanner.batches == [1, 7]
@@ -177,8 +184,9 @@ async def test_a_near_copy_of_a_flagged_picture_goes_to_review_unless_a_scan_cle
     await judge.judge(original)
     image = Image.open(io.BytesIO(original)).transpose(Image.Transpose.ROTATE_90)
     target = io.BytesIO()
-    image.save(target, "JPEG", quality=70)
-    look = await judge.look(target.getvalue(), b"copy")
+    image.save(target, "PNG")
+    copy = jpeg(target.getvalue())
+    look = await judge.look(copy, sha256_of(copy))
     assert look.outcome.decision is Decision.REVIEW
     assert look.outcome.reason == "near-own-flag"
 
@@ -275,11 +283,21 @@ async def test_an_animation_with_one_bad_frame_is_seen_whole_or_found(judge):
     for place in (0, 31, 59):
         frames = [GREEN] * 60
         frames[place] = RED
-        answer = await judge.judge(film(frames))
+        answer = await judge.judge(film(frames, first=100 * (place + 1)))
         assert answer.decision is Decision.FLAGGED
     answer = await judge.judge(film([GREEN] * 60))
     assert answer.decision is Decision.CLEAN
     assert [(one.frames_seen, one.frames_total) for one in answer.own] == [(60, 60)]
+
+
+async def test_a_flagged_animation_is_known_by_its_bad_frame(judge):
+    """A still of the bad frame is near it; a picture like its first, harmless frame is not."""
+    frames = [GREEN] * 20
+    frames[11] = RED
+    await judge.judge(film(frames))
+    still, harmless = jpeg(png(RED, 11)), jpeg(png(GREEN, 0))
+    assert (await judge.look(still, sha256_of(still))).outcome.decision is Decision.REVIEW
+    assert (await judge.look(harmless, sha256_of(harmless))).outcome.decision is Decision.UNKNOWN
 
 
 async def test_a_pipeline_in_shadow_scores_along_and_decides_nothing(store, make, scanner):
