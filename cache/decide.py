@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from cache import weigh
 from cache.judgement import Judgement, PipelineState
 from cache.outcome import Outcome, Reason
+from cache.testcard import RULE as TEST_CARD
 from cache.verdict import (
     SELF,
     Decision,
@@ -173,11 +174,18 @@ def _peers_flag(case: _Case) -> Outcome | None:
 
 
 def _near_or_past_flag(case: _Case) -> Outcome | None:
-    """Step 4."""
+    """Step 4.
+
+    The test card is the one flagged picture that everybody knows: whoever made a picture near it
+    would be spared the scan everywhere. So it waits for the scan, and step 6 asks for it.
+    """
+    waits = case.scan_left and not case.own_clears
     upheld = [
         found
         for found in case.findings
-        if found.kind is MatchKind.NEAR and found.finding is Finding.UPHELD
+        if found.kind is MatchKind.NEAR
+        and found.finding is Finding.UPHELD
+        and not (waits and found.rule == TEST_CARD)
     ]
     if upheld:
         return _by_persons(Decision.REVIEW, Reason.NEAR_UPHELD, upheld)

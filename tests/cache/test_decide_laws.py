@@ -100,7 +100,7 @@ def findings(kinds=(*EXACT_KINDS, *CLOSE_KINDS)):
     return st.builds(
         FindingMatch,
         kind=st.sampled_from(kinds),
-        rule=st.sampled_from(["pattern", "gory"]),
+        rule=st.sampled_from(["pattern", "gory", "test-card"]),
         finding=st.sampled_from(Finding),
         decided=st.integers(NOW - 3, NOW),
         decided_by=st.just("an admin"),

@@ -54,13 +54,13 @@ def seeded(store, judgement=JUDGEMENT):
     return store.write_now(seed_test_card, judgement, now=NOW)
 
 
-def decided(store, picture, judgement=JUDGEMENT, variants=()):
+def decided(store, picture, judgement=JUDGEMENT, variants=(), *, can_scan=False):
     def look(connection):
         return evidence(connection, NearIndex(), fingerprint=picture, variants=variants)
 
     found = store.read_now(look)
-    outcome = decide(found, judgement, now=NOW, can_scan=True)
-    assert outcome.decision is reference(found, judgement, now=NOW, can_scan=True)
+    outcome = decide(found, judgement, now=NOW, can_scan=can_scan)
+    assert outcome.decision is reference(found, judgement, now=NOW, can_scan=can_scan)
     return outcome
 
 
@@ -90,7 +90,33 @@ def test_a_copy_of_the_card_is_up_for_review_however_it_is_turned(store, turn):
     variants[turn] = near.pdq
     outcome = decided(store, near, variants=variants)
     assert (outcome.decision, outcome.reason) == (Decision.REVIEW, Reason.NEAR_UPHELD)
-    assert decided(store, far).decision is Decision.UNKNOWN  # probable: it is scanned
+    assert decided(store, far, can_scan=True).decision is Decision.UNKNOWN  # probable: scanned
+
+
+@pytest.mark.parametrize(
+    ("scores", "decision", "reason"),
+    [
+        (None, Decision.UNKNOWN, Reason.SUSPECTED),
+        (GOOD, Decision.REVIEW, Reason.NEAR_UPHELD),
+        (BAD, Decision.FLAGGED, Reason.OWN_FLAG),
+    ],
+)
+def test_a_picture_made_to_look_like_the_card_is_not_spared_the_scan(
+    store, scores, decision, reason
+):
+    """Everybody knows the card: its near code would else be a way around every scanner."""
+    seeded(store)
+    twin = copy()
+
+    def scanned(connection):
+        pipeline_row(connection, DESCRIPTION)
+        record_image(connection, twin, now=NOW)
+        record_verdict(connection, own_verdict(scores, twin), JUDGEMENT, now=NOW)
+
+    if scores is not None:
+        store.write_now(scanned)
+    outcome = decided(store, twin, can_scan=True)
+    assert (outcome.decision, outcome.reason) == (decision, reason)
 
 
 def test_it_is_said_in_words_that_it_is_the_test_card(store):
