@@ -53,6 +53,8 @@ def set_codes(connection: Connection, issuer_id: int, wanted: Mapping[int, Code 
             changed.append(
                 {"code_id": row.id, **(_withdrawn(row) if code is None else _columns(code))}
             )
+    if not new and not changed:
+        return
     number = connection.execute(select(func.coalesce(func.max(codes.c.changed), 0))).scalar_one()
     if new:
         connection.execute(

@@ -12,11 +12,11 @@ import asyncio
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import (
@@ -29,11 +29,12 @@ from sqlalchemy.exc import (
 from sqlalchemy.pool import NullPool
 
 from cache.errors import DatabaseUnavailable
-from cache.group_commit import GroupCommit
+from cache.group_commit import GroupCommit, Write
 from cache.snapshot import note_snapshot
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 BUSY_TIMEOUT_MS = 30_000
 """How long a write on SQLite waits for another process's write."""
@@ -148,13 +149,22 @@ class Store:
         self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run `fn` in the writer thread, in one transaction, on disk when this returns."""
-        return await asyncio.wrap_future(self._submit(fn, *args, **kwargs))
+        return await asyncio.wrap_future(self._submit(lambda c, _: fn(c, *args, **kwargs)))
+
+    async def write_together(
+        self, fn: Callable[[Connection, Sequence[Item]], None], item: Item
+    ) -> None:
+        """Do as `write`; `fn` takes in one call the items that wait for it at the time.
+
+        Should that fail, each is given to it alone.
+        """
+        await asyncio.wrap_future(self._submit(fn, item, kind=fn))
 
     def write_now(
         self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Do as `write` and block; never from within `fn`, nor from an event loop."""
-        return self._submit(fn, *args, **kwargs).result()
+        return self._submit(lambda c, _: fn(c, *args, **kwargs)).result()
 
     def close(self) -> None:
         """Finish the writes that wait, then let go of every connection."""
@@ -170,15 +180,15 @@ class Store:
         self._engine.dispose()
 
     def _submit(
-        self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+        self, fn: Callable[[Connection, Sequence[Any]], T], item: object = None, kind: object = None
     ) -> Future[T]:
         self._refuse_closed()
 
-        def run(connection: Connection) -> T:
+        def run(connection: Connection, items: Sequence[Any]) -> T:
             with explained(self._engine.url):
-                return fn(connection, *args, **kwargs)
+                return fn(connection, items)
 
-        return self._writer.submit(run)
+        return self._writer.submit(Write(run, item, kind))
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -189,8 +199,11 @@ class Store:
                 return
             if self._write_connection is None:
                 self._write_connection = self._engine.connect()
-            with write_transaction(self._write_connection) as connection:
-                yield connection
+            try:
+                with write_transaction(self._write_connection) as connection:
+                    yield connection
+            finally:  # a commit that was refused leaves SQLite's transaction open
+                self._write_connection.connection.rollback()
 
     def _hold_reader(self) -> Connection:
         connection = self._engine.connect().execution_options(**_HELD)

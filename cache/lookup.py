@@ -126,6 +126,19 @@ _FINDINGS_OF_CODE = Prepared(
         ),
     )
 )
+_IMAGE_IDS = bindparam("image_ids", type_=BigInteger(), expanding=True)
+_VERDICTS_OF_IMAGES = _of_verdicts(MatchKind.NEAR).where(
+    verdicts.c.image_id.in_(_IMAGE_IDS), verdicts.c.issuer_id == bindparam("issuer_id")
+)
+_EQUAL = images.alias("equal")
+_FINDINGS_OF_IMAGES = union_all(
+    _of_findings(MatchKind.NEAR)
+    .add_columns(findings.c.image_id.label("of_image"))
+    .where(findings.c.image_id.in_(_IMAGE_IDS)),
+    select(literal(MatchKind.NEAR.value), *_FINDING_COLUMNS, _EQUAL.c.id)
+    .join_from(_EQUAL, findings, findings.c.content == _EQUAL.c.content)
+    .where(_EQUAL.c.id.in_(_IMAGE_IDS), findings.c.image_id != _EQUAL.c.id),
+)
 _OWN_FINGERPRINT = Prepared(
     select(
         images.c.id,
@@ -282,3 +295,24 @@ def findings_of_image(connection: Connection, image_id: int) -> Iterable[Finding
     """Return the newest finding for each rule that persons here made of one picture."""
     rows = _FINDINGS_OF_CODE.rows(connection, image_id=image_id)
     return newest({row[1]: _finding(row) for row in rows}).values()
+
+
+def verdicts_of_images(
+    connection: Connection, image_ids: Sequence[int], issuer_id: int
+) -> dict[int, list[Verdict]]:
+    """Return what one issuer says of pictures (no more than one IN list), by their row ids."""
+    values = {"image_ids": image_ids, "issuer_id": issuer_id}
+    said: dict[int, list[Verdict]] = {}
+    for row in connection.execute(_VERDICTS_OF_IMAGES, values):
+        said.setdefault(row.image_id, []).append(_verdict(row))
+    return said
+
+
+def findings_of_images(
+    connection: Connection, image_ids: Sequence[int]
+) -> dict[int, list[FindingMatch]]:
+    """Do as `findings_of_image` for pictures (no more than one IN list), by their row ids."""
+    found: dict[int, dict[int, FindingMatch]] = {}
+    for *row, image_id in connection.execute(_FINDINGS_OF_IMAGES, {"image_ids": image_ids}):
+        found.setdefault(image_id, {})[row[1]] = _finding(row)
+    return {image_id: list(newest(these).values()) for image_id, these in found.items()}

@@ -12,10 +12,10 @@ from sqlalchemy import Connection, delete, select
 
 from cache.codes import Code, code_of, set_codes
 from cache.crowding import thin_out
-from cache.record import VERDICT_KEY, pipeline_rows, verdict_values
+from cache.record import VERDICT_KEY, image_rows, pipeline_rows, verdict_values
 from cache.retractions import Place, free, place_of, remember, retracted_early
 from cache.rows import batches, insert_into
-from cache.tables import images, issuers, label_weights, verdicts
+from cache.tables import issuers, label_weights, verdicts
 from cache.verdict import Feed, Verdict
 
 __all__ = [
@@ -44,7 +44,7 @@ def record_attestations(
     """
     gone = retracted_early(connection, follow_id, rows)
     kept = _newest([row for row in rows if place_of(row) not in gone])
-    image_ids = _image_ids(connection, [row.sha256 for row in kept], now)
+    image_ids = image_rows(connection, (row.sha256 for row in kept), now=now)
     _upsert(connection, issuer_id, feed, kept, image_ids)
     freed, missing = free(connection, issuer_id, feed, retractions)
     remember(connection, follow_id, missing, now)
@@ -108,22 +108,6 @@ def _newest(rows: Sequence[Verdict]) -> list[Verdict]:
         for row in sorted(rows, key=lambda row: (row.issued, row.seq or 0))
     }
     return list(by_key.values())
-
-
-def _image_ids(connection: Connection, hashes: Sequence[bytes], now: int) -> dict[bytes, int]:
-    if not hashes:
-        return {}
-    connection.execute(
-        insert_into(connection, images).on_conflict_do_nothing(index_elements=["sha256"]),
-        [{"sha256": sha256, "created": now, "fingerprinted": False} for sha256 in hashes],
-    )
-    found: dict[bytes, int] = {}
-    for some in batches(hashes):
-        rows = connection.execute(
-            select(images.c.sha256, images.c.id).where(images.c.sha256.in_(some))
-        )
-        found |= {row.sha256: row.id for row in rows}
-    return found
 
 
 def _upsert(

@@ -14,7 +14,7 @@ from cache.feed_tables import feed_rows
 from cache.judgement import Judgement, PipelineTerms
 from cache.lookup import findings_of_image, verdicts_of_image
 from cache.record import equal_images, image_row, pipeline_rows
-from cache.rows import scores_text
+from cache.rows import batches, scores_text
 from cache.rules import Rule, Truth
 from cache.statements import Statement, change, settle
 from cache.tables import findings, images, issuers, pipelines
@@ -102,6 +102,17 @@ def published_in(connection: Connection, sha256: bytes) -> Feed | None:
         .order_by(feed_rows.c.feed.desc())
     ).scalar()
     return None if feed is None else Feed(feed)
+
+
+def published_among(connection: Connection, hashes: Iterable[bytes]) -> set[bytes]:
+    """Return those pictures (sha256) on which a statement stands in a feed of ours now."""
+    found: set[bytes] = set()
+    for some in batches(list(dict.fromkeys(hashes))):
+        rows = select(feed_rows.c.sha256).where(
+            feed_rows.c.sha256.in_(some), feed_rows.c.op == 0, feed_rows.c.live
+        )
+        found |= {bytes(sha256) for sha256 in connection.execute(rows).scalars()}
+    return found
 
 
 def _raised(

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import TypeVar
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Executable, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 T = TypeVar("T")
@@ -15,9 +16,32 @@ IN_LIST = 500
 
 def insert_into(connection: Connection, table: Table) -> "sqlite.Insert | postgresql.Insert":
     """Return an INSERT that knows ON CONFLICT, for the connection's database."""
-    if connection.dialect.name == "postgresql":
-        return postgresql.insert(table)
-    return sqlite.insert(table)
+    return _inserts[connection.dialect.name](table)
+
+
+_inserts = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
+
+
+@cache
+def upsert(
+    dialect: str,
+    table: Table,
+    key: tuple[str, ...],
+    updated: tuple[str, ...],
+    later: str | None = None,
+) -> Executable:
+    """Return the statement that stores rows of `table`, or updates those with the same `key`.
+
+    Made once for each database, for that takes longer than running it. A row is left alone where
+    its column `later` is higher than the new one's.
+    """
+    statement = _inserts[dialect](table)
+    new = statement.excluded
+    return statement.on_conflict_do_update(
+        index_elements=key,
+        set_={name: new[name] for name in updated},
+        where=new[later] >= table.c[later] if later else None,
+    )
 
 
 def batches(items: Sequence[T], size: int = IN_LIST) -> Iterator[Sequence[T]]:

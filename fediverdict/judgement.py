@@ -76,16 +76,19 @@ class Judgements:
         It is not kept here: the transaction may yet roll back, and others must not see it sooner.
         """
         terms = PipelineTerms(self._own_thresholds(pipeline), PipelineState.DEFAULT)
-        if self._read(connection).pipelines.get(pipeline) != terms:
-            remember_own_pipeline(
-                connection,
-                pipeline,
-                settings=self._settings,
-                thresholds=terms.thresholds,
-                now=now,
-            )
-            settle_if_changed(connection, self._read(connection), now=now)
-        return self._read(connection)
+        before = self._read(connection)
+        if before.pipelines.get(pipeline) == terms:
+            return before
+        remember_own_pipeline(
+            connection,
+            pipeline,
+            settings=self._settings,
+            thresholds=terms.thresholds,
+            now=now,
+        )
+        judgement = self._read(connection)
+        settle_if_changed(connection, judgement, now=now)
+        return judgement
 
     def adopt_shadow(self, connection: Connection, pipeline: str, now: int) -> Judgement | None:
         """Note that `pipeline` scores in shadow from now on, and return the judgement.
