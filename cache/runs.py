@@ -177,8 +177,8 @@ def newest_runs(connection: Connection, count: int) -> list[tuple[Run, dict[str,
 def record_finding(connection: Connection, run_id: int, finding: Finding) -> None:
     """Store what a run found about one object.
 
-    Found again in the same run, it replaces the earlier row, and may be acted on again only if
-    it is another object or another decision than the one that was acted on.
+    Found again in the same run it may be acted on again: an object that was deleted is there once
+    more.
     """
     values = {
         "size": finding.size,
@@ -193,15 +193,10 @@ def record_finding(connection: Connection, run_id: int, finding: Finding) -> Non
         "note": None,
         "acted": None,
     }
-    other = (run_items.c.mark != finding.mark) | (run_items.c.decision != finding.decision)
     connection.execute(
         insert_into(connection, run_items)
         .values(run_id=run_id, key=finding.key, **values)
-        .on_conflict_do_update(
-            index_elements=["run_id", "key"],
-            set_=values,
-            where=other | (run_items.c.state == ItemState.FOUND),
-        )
+        .on_conflict_do_update(index_elements=["run_id", "key"], set_=values)
     )
 
 

@@ -18,13 +18,15 @@ from fediverdict.cli.context import Context, make_folder, print_json, printable
 from fediverdict.cli.sources import opened
 from fediverdict.errors import UsageError, UserError
 from fediverdict.judge import Judge
+from fediverdict.judgement import Judgements
 from fediverdict.locking import alone
 from fediverdict.parts import build_judge
 from fediverdict.rewriting import replace_file
 from fediverdict.stopping import stop_on_signals
+from scanner.policy import needs_calibration
 from scanner.sources.settings import FolderSettings, SourceSettings
 from scanner.sources.source import Item, Source
-from scanner.strip import strip
+from scanner.strip_process import strip_apart
 
 CHOICES = ("flagged", "review", "undecodable", "over-limit", "clean", "unknown")
 BY_POLICY = frozenset({Decision.FLAGGED, Decision.REVIEW})
@@ -110,13 +112,20 @@ def check(intent: Intent, source: SourceSettings) -> None:
         )
 
 
-def refuse_report_only(context: Context, judge: Judge, intent: Intent) -> None:
-    """Refuse deleting by a policy that was not calibrated; raises UserError."""
+def refuse_report_only(
+    context: Context, judgements: Judgements, intent: Intent, *, beforehand: bool = False
+) -> None:
+    """Refuse deleting by a policy that was not calibrated; raises UserError.
+
+    `beforehand`, while nothing was scanned yet, only what is certain to be refused later.
+    """
     if intent.action is not Action.DELETE or not BY_POLICY & set(intent.decisions):
         return
-    if context.store.read_now(is_report_only, judge.judgements):
+    if beforehand and not needs_calibration(judgements.policy):
+        return
+    if context.store.read_now(is_report_only, judgements):
         raise UserError(
-            f"the policy {judge.judgements.policy.name} only reports until it was tried on "
+            f"the policy {judgements.policy.name} only reports until it was tried on "
             "harmless pictures of yours; run `fediverdict policy calibrate FOLDER` first"
         )
 
@@ -129,7 +138,7 @@ def act_on(
         return 0
     judge = build_judge(context.config, context.store, can_scan=False)
     try:
-        refuse_report_only(context, judge, intent)
+        refuse_report_only(context, judge.judgements, intent)
         plan = Plan(run, intent.action, intent.decisions)
         counts = context.store.read_now(plan.counts)
         sentence = asyncio.run(_said_beforehand(plan, counts, settings))
@@ -182,10 +191,15 @@ def said_beforehand(plan: Plan, counts: dict[str, int], source: Source) -> str:
 def _rewriter(judge: Judge, settings: SourceSettings) -> Rewrite:
     if not isinstance(settings, FolderSettings):
         raise UsageError(f"objects of a {settings.kind} source are not written anew")
-    root = settings.path
+    root, scanner = settings.path, judge.judgements.config.scanner
 
     async def rewrite(item: Item, data: bytes) -> bool:
-        stripped = await asyncio.to_thread(strip, data, judge.limits)
+        stripped = await strip_apart(
+            data,
+            judge.limits,
+            memory_bytes=scanner.decoder_bytes,
+            decode_seconds=scanner.decode_seconds,
+        )
         if stripped == data:
             return False
         await asyncio.to_thread(replace_file, root, item, stripped)

@@ -9,18 +9,20 @@ from sqlalchemy import Connection
 
 from cache.runs import Run, RunKind, RunState, begin_run, end_run, last_count, resume_run
 from cache.sightings import source_row
-from fediverdict.cli.action import Intent, act_on, action_options, check
+from fediverdict.cli.action import Intent, act_on, action_options, check, refuse_report_only
 from fediverdict.cli.context import Context, json_option, make_folder, pass_context
 from fediverdict.cli.report import Report
 from fediverdict.cli.sources import opened, source_of
 from fediverdict.config import ScanSettings
 from fediverdict.judge import Judge
+from fediverdict.judgement import Judgements
 from fediverdict.locking import alone
 from fediverdict.moment import parse_moment
 from fediverdict.parts import build_judge
 from fediverdict.progress import Progress
 from fediverdict.source_scan import SourceScan, Wanted
 from fediverdict.stopping import stop_on_signals
+from scanner.policy import load_policy
 from scanner.sources.settings import SourceSettings
 from scanner.sources.source import Source
 
@@ -85,6 +87,9 @@ def scan(  # noqa: PLR0913  # one an option
     scans = context.config.scan.model_copy(update=rated)
     one_pass = Pass(name, settings, scans, options, Wanted(started, limit), reads_all)
     check(intent, settings)
+    if intent.action is not None:
+        judgements = Judgements(context.config, load_policy(context.config.scanner.policy))
+        refuse_report_only(context, judgements, intent, beforehand=True)
     report = Report(as_json)
     run = asyncio.run(_scan(context, one_pass, report))
     if run is None:

@@ -36,7 +36,8 @@ class NotingScanner(FakeScanner):
 
 if __name__ == "__main__":
     log, seconds, *arguments = sys.argv[1:]
-    parts.is_installed = lambda *_: True
-    parts.Scanner = lambda *_: NotingScanner(log, float(seconds))
+    vars(parts).update(
+        is_installed=lambda *_: True, Scanner=lambda *_: NotingScanner(log, float(seconds))
+    )
     sys.argv = ["fediverdict", *arguments]
     main()

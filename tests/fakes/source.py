@@ -21,7 +21,7 @@ class FakeSource:
         self.read_seconds = 0.0
         self.sizes = {}  # what the listing says, where it is wrong
         self.modified = {}
-        self.events = asyncio.Queue()
+        self.events: asyncio.Queue[str] = asyncio.Queue()
 
     def item(self, key):
         data = self.objects[key]

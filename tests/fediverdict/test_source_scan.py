@@ -14,6 +14,7 @@ from cache.verdict import Decision
 from fediverdict.config import Config, ScanSettings
 from fediverdict.judge import Judge
 from fediverdict.judgement import Judgements
+from fediverdict.seen import Seen
 from fediverdict.source_scan import SourceScan, Wanted
 from scanner.errors import ModelError, SourceUnreachable
 from scanner.limits import Limits
@@ -196,7 +197,7 @@ async def test_an_object_that_grew_since_it_was_listed_is_not_taken_in(scans):
 async def test_a_stopped_pass_goes_on_behind_what_it_recorded(scans, scanner):
     source, stop = FakeSource(pictures(40)), asyncio.Event()
     settings = QUICK.model_copy(update={"pictures_in_flight": 2, "write_batch": 4})
-    told = {}
+    told: dict[str, Seen] = {}
     work = asyncio.create_task(scans.over(source, settings=settings, stop=stop, told=told))
     while len(told) < 8:
         await asyncio.sleep(0.01)
@@ -310,7 +311,7 @@ async def test_one_slow_picture_keeps_the_cursor_back_and_the_window_bounded(sca
     source.objects[slow] = png(RED, 77)
     scanner.gate.clear()
     settings = QUICK.model_copy(update={"window": 10})
-    told = {}
+    told: dict[str, Seen] = {}
     work = asyncio.create_task(scans.over(source, settings=settings, told=told))
     await asyncio.sleep(0.5)
     assert len(told) == 9  # the slow one is the tenth
@@ -359,7 +360,8 @@ async def test_without_a_scanner_unknown_pictures_are_taken_up_by_the_next_pass_
 
 
 async def test_a_watch_records_what_appears_while_it_waits(scans):
-    source, stop, told = FakeSource(pictures(2)), asyncio.Event(), {}
+    source, stop = FakeSource(pictures(2)), asyncio.Event()
+    told: dict[str, Seen] = {}
     run = scans.run()
     one_pass = SourceScan(
         scans.judge, source, run, QUICK, "off", lambda seen: told.update({seen.key: seen})
@@ -369,7 +371,7 @@ async def test_a_watch_records_what_appears_while_it_waits(scans):
     source.events.put_nowait("new.png")
     while len(told) < 3:
         await asyncio.sleep(0.01)
-    assert told["new.png"].answer.decision is Decision.FLAGGED
+    assert told["new.png"].is_finding
     stop.set()
     assert await asyncio.wait_for(work, 3) is False
 
