@@ -216,6 +216,8 @@ def _content(descriptor: int, target: Path, limit_bytes: int, mark: str | None) 
     if not stat.S_ISREG(before.st_mode):
         raise SourceError(f"{target} is no regular file")
     _check(before, mark, target)
+    if before.st_size > limit_bytes:
+        raise OverLimit(f"{target} has more than {limit_bytes} bytes")
     with os.fdopen(descriptor, "rb", closefd=False) as file:
         data = file.read(limit_bytes + 1)
     if len(data) > limit_bytes:

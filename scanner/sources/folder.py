@@ -10,13 +10,13 @@ import contextlib
 import functools
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 from scanner.sources import files
 from scanner.sources.files import Problem
 from scanner.sources.polling import poll
-from scanner.sources.seen import Seen
+from scanner.sources.seen import Seen, Told
 from scanner.sources.settings import FolderSettings
 from scanner.sources.source import Item, Report
 from scanner.sources.threads import batches
@@ -56,7 +56,7 @@ class FolderSource:
     can_undo_delete = False
 
     def __init__(self, settings: FolderSettings, report: Report) -> None:
-        self._settings, self._report = settings, report
+        self._settings, self._report, self._told = settings, report, Told(report)
         self._root = settings.path
         self._seen = Seen(settings.remember_items)
 
@@ -72,7 +72,7 @@ class FolderSource:
     async def _walk(self, wanted: Wanted, on_folder: files.OnFolder) -> AsyncIterator[Item]:
         found = files.walk(self._root, wanted, self._settings.folder_items, on_folder)
         async for batch in batches(found, self._settings.page_items):
-            for item in _items(iter(batch), self._report):
+            for item in _items(iter(batch), self._told):
                 yield item
 
     async def read(self, item: Item, limit_bytes: int) -> bytes:
@@ -92,15 +92,25 @@ class FolderSource:
 
     async def watch(self, cursor: str | None = None, prefix: str = "") -> AsyncIterator[Item]:
         """Yield every file, then each that is completed; by inotify, elsewhere by listing."""
-        settings, seen, report = self._settings, self._seen, self._report
-        if sys.platform == "linux":
-            from scanner.sources.folder_watch import FolderWatch  # noqa: PLC0415  # Linux alone
-
-            found = FolderWatch(settings, seen, report, self._walk, prefix).items(cursor)
-        else:
+        found = self._by_inotify(cursor, prefix) if sys.platform == "linux" else None
+        if found is None:
             again = functools.partial(self.list, None, prefix)
-            first = self.list(cursor, prefix)
-            found = poll(first, again, seen, settings.poll_seconds, report)
+            seconds = self._settings.poll_seconds
+            found = poll(self.list(cursor, prefix), again, self._seen, seconds, self._report)
         async with contextlib.aclosing(found):
             async for item in found:
                 yield item
+
+    def _by_inotify(self, cursor: str | None, prefix: str) -> AsyncGenerator[Item, None] | None:
+        """Return a watch by inotify; None where the system has no more room for one."""
+        from scanner.sources.folder_watch import FolderWatch  # noqa: PLC0415  # Linux alone
+
+        try:
+            watch = FolderWatch(self._settings, self._seen, self._report, self._walk, prefix)
+        except OSError as error:
+            self._report(
+                f"cannot watch {self._root}: {error.strerror}; see /proc/sys/fs/inotify; "
+                f"listing every {self._settings.poll_seconds:g} s"
+            )
+            return None
+        return watch.items(cursor)

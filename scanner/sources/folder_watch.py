@@ -25,7 +25,7 @@ Walk = Callable[[Wanted, files.OnFolder], AsyncIterator[Item]]
 
 
 class FolderWatch:
-    """One watch over one folder."""
+    """One watch over one folder; raises OSError where the system has no more room for one."""
 
     def __init__(
         self, settings: FolderSettings, seen: Seen, report: Report, walk: Walk, prefix: str
@@ -33,16 +33,16 @@ class FolderWatch:
         self._settings, self._seen, self._report = settings, seen, report
         self._walk, self._prefix = walk, prefix
         self._told: str | None = None
-
-    async def items(self, cursor: str | None) -> AsyncGenerator[Item, None]:
-        """Yield what is there, then what appears, without end; raises if it cannot begin."""
-        settings = self._settings
-        events = FolderEvents(
+        self._events = FolderEvents(
             settings.path,
             settle_seconds=settings.settle_seconds,
             pending_items=settings.pending_items,
             watch_folders=settings.watch_folders,
         )
+
+    async def items(self, cursor: str | None) -> AsyncGenerator[Item, None]:
+        """Yield what is there, then what appears, without end; raises if it cannot begin."""
+        settings, events = self._settings, self._events
         try:
             async for item in self._listed(events, Wanted(cursor, self._prefix)):
                 yield item

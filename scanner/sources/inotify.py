@@ -29,6 +29,7 @@ EVENTS = (
     | Mask.ONLYDIR
     | Mask.DONT_FOLLOW
     | Mask.EXCL_UNLINK
+    | Mask.MOVE_SELF
 )
 EVENTS_AT_ONCE = 10_000
 """Events taken from the kernel before files are looked at again."""
@@ -94,15 +95,23 @@ class FolderEvents:
         if Mask.Q_OVERFLOW in event.mask:
             self._lose()
         watch = event.watch
-        if watch is None or event.name is None:
-            if watch is not None and Mask.IGNORED in event.mask:
-                self._watched.discard(self._key(watch.path))
+        if watch is None:
+            return
+        if event.name is None:
+            self._folder_went(self._key(watch.path), event.mask)
             return
         key = self._key(watch.path / event.name)
         if is_text(key):
             self._note(key, event.mask, now)
         if len(self._ready) + len(self._settling) + len(self._folders) > self._pending_items:
             self._lose()
+
+    def _folder_went(self, key: str, mask: Mask) -> None:
+        """Note that a watched folder was deleted, or moved: where to, its new parent says."""
+        if Mask.IGNORED in mask:
+            self._watched.discard(key)
+        if not key and mask & (Mask.IGNORED | Mask.MOVE_SELF):
+            self.lost = True  # the root: only a listing tells whether another took its place
 
     def _key(self, path: Path) -> str:
         key = os.fspath(path.relative_to(self._root))

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from scanner.errors import OverLimit, SourceChanged, SourceError
 from scanner.sources.pictrs_client import Hash, Page, PictrsClient
-from scanner.sources.seen import Seen
+from scanner.sources.seen import Seen, Told
 from scanner.sources.settings import PictrsSettings
 from scanner.sources.source import Item, Report
 
@@ -35,7 +35,7 @@ class PictrsSource:
     can_undo_delete = False
 
     def __init__(self, settings: PictrsSettings, report: Report) -> None:
-        self._settings, self._report = settings, report
+        self._settings, self._report, self._told = settings, report, Told(report)
         self._client = PictrsClient(settings)
         self._seen = Seen(settings.remember_items)
         self._slots = asyncio.Semaphore(settings.requests_at_once)
@@ -74,7 +74,7 @@ class PictrsSource:
     def _items(self, page: Page, prefix: str) -> Sequence[Item]:
         for one in page.hashes:
             if not one.aliases:
-                self._report(f"{one.hex} in {self.location} has no alias and cannot be read")
+                self._told(f"{one.hex} in {self.location} has no alias and cannot be read")
         return [
             _item(one, page) for one in page.hashes if one.aliases and one.hex.startswith(prefix)
         ]

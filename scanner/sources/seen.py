@@ -11,8 +11,10 @@ import os
 import numpy as np
 import numpy.typing as npt
 
-from scanner.sources.source import Item
+from scanner.sources.source import Item, Report
 
+TOLD_MAX = 10_000
+"""Sentences that are told once; further ones are told each time."""
 FRESH = 65_536
 """Digests kept in a set before they are merged into the sorted array."""
 
@@ -66,6 +68,22 @@ class Seen:
         text = f"{len(item.key)} {item.key}{item.mark}".encode(errors="surrogatepass")
         digest = hashlib.blake2b(text, digest_size=8, key=self._secret).digest()
         return int.from_bytes(digest, "big")
+
+
+class Told:
+    """Tells each sentence once, however often a listing comes upon its cause."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._told: set[int] = set()
+
+    def __call__(self, sentence: str) -> None:
+        """Tell a sentence that was not told yet."""
+        if hash(sentence) in self._told:
+            return
+        if len(self._told) < TOLD_MAX:
+            self._told.add(hash(sentence))
+        self._report(sentence)
 
 
 def _holds(digests: npt.NDArray[np.uint64], digest: int) -> bool:

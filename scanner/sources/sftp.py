@@ -16,7 +16,7 @@ from asyncssh import FILEXFER_TYPE_DIRECTORY, FILEXFER_TYPE_REGULAR, FILEXFER_TY
 
 from scanner.errors import OverLimit, SourceChanged, SourceError, SourceUnreachable
 from scanner.sources.polling import poll
-from scanner.sources.seen import Seen
+from scanner.sources.seen import Seen, Told
 from scanner.sources.settings import SftpSettings
 from scanner.sources.sftp_session import Alive, SftpSession
 from scanner.sources.source import Item, Report
@@ -36,7 +36,7 @@ class SftpSource:
     can_undo_delete = False
 
     def __init__(self, settings: SftpSettings, report: Report) -> None:
-        self._settings, self._report = settings, report
+        self._settings, self._report, self._told = settings, report, Told(report)
         self._session = SftpSession(settings)
         self._seen = Seen(settings.remember_items)
         self._slots = asyncio.Semaphore(settings.requests_at_once)
@@ -69,7 +69,7 @@ class SftpSource:
             key = f"{prefix}{name}"
             problem = _problem(name, key, kind, wanted)
             if problem:
-                self._report(f"{key!a} in {self.location} {problem} and was left out")
+                self._told(f"{key!a} in {self.location} {problem} and was left out")
             elif kind == FILEXFER_TYPE_REGULAR and wanted.file(key):
                 yield Item(key, size, _mark(modified, size), float(modified), key)
             elif kind == FILEXFER_TYPE_DIRECTORY and wanted.folder(key):
@@ -84,7 +84,7 @@ class SftpSource:
         except SourceUnreachable:
             raise
         except SourceError as error:
-            self._report(str(error))
+            self._told(str(error))
 
     async def _entries(self, path: str, sftp: asyncssh.SFTPClient, alive: Alive) -> Sequence[Entry]:
         """Return what stands in a folder, sorted by name."""

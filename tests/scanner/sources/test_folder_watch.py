@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from scanner.errors import SourceError
+from scanner.sources.inotify import FolderEvents
 from scanner.sources.open import open_source
 from scanner.sources.settings import FolderSettings
 from tests.scanner.sources.helpers import Watching, descriptors
@@ -158,18 +159,26 @@ async def test_more_than_can_be_held_leads_to_a_full_listing(watched, root):
     assert {(await watch.next()).key for _ in names} == names
 
 
-async def test_events_that_the_kernel_dropped_lead_to_a_full_listing(watched, root):
+async def test_events_that_the_kernel_dropped_lead_to_a_full_listing(watched, root, monkeypatch):
+    lost = []
+    real = FolderEvents._lose
+
+    def lose(events):
+        lost.append(events)
+        real(events)
+
+    monkeypatch.setattr(FolderEvents, "_lose", lose)
     watch = await watched()
     await watch.next()
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
-    for number in range(limit // 2 + 1000):  # created and closed: two events each
-        path = root / f"burst{number % 50}.png"
-        path.write_bytes(b"%d" % number)
+    for number in range(limit + 100):  # closed after opening for writing: an event each
+        os.close(os.open(root / f"burst{number % 50}.png", os.O_CREAT | os.O_WRONLY))
     (root / "last.png").write_bytes(b"last")
     found = set()
     while "last.png" not in found:
         found.add((await watch.next()).key)
     assert found == {"last.png"} | {f"burst{number}.png" for number in range(50)}
+    assert lost
 
 
 async def test_past_the_limit_of_watched_folders_the_folder_is_listed_often(watched, root, said):
@@ -203,7 +212,7 @@ async def test_an_item_that_could_not_be_judged_comes_again_with_the_next_listin
 
 
 async def test_a_folder_that_goes_away_and_comes_back_is_watched_again(watched, root, said):
-    watch = await watched(relist_seconds=0.3, poll_seconds=0.2)
+    watch = await watched(poll_seconds=0.2)
     await watch.next()
     waiting = asyncio.create_task(watch.next())
     await asyncio.sleep(0)
@@ -240,3 +249,20 @@ async def test_a_stopped_watch_leaves_no_descriptor(watched, root):
     await watch.next()
     await watch.stop()
     assert descriptors() <= before
+
+
+async def test_without_room_for_another_watch_the_folder_is_listed_often(
+    watched, root, said, monkeypatch
+):
+    def full(*_, **__):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("scanner.sources.inotify.Inotify", full)
+    (root / "link").symlink_to(root)
+    watch = await watched(poll_seconds=0.1)
+    await watch.next()
+    assert "Too many open files" in said[0]
+    (root / "new.png").write_bytes(b"new")
+    assert (await watch.next()).key == "new.png"
+    assert await watch.nothing()
+    assert len([text for text in said if "is a link" in text]) == 1
