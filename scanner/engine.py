@@ -29,6 +29,7 @@ Purpose = Literal["serve", "scan"]
 """What scans: a server that waits for pictures, or a backlog."""
 
 NO_TORCH = "the scanner needs torch and open_clip: pip install 'fediverdict[clip]'"
+NOTHING = "nothing here can run the model"
 GPU_FILES = ("nvidia[0-9]*", "kfd", "dxg")
 """What stands in /dev where there is a GPU: NVIDIA's, AMD's, either under WSL."""
 
@@ -199,8 +200,11 @@ def _no_export(settings: ScannerSettings, policy: Policy) -> str:
 
 def _nothing(settings: ScannerSettings, policy: Policy, export: Path | None) -> str:
     if export:
-        return f"{export} is there, but {NO_ONNX}"
-    return f"{NO_TORCH}; or, without torch, {NO_ONNX}, but {_no_export(settings, policy)}"
+        return f"{NOTHING}: pip install 'fediverdict[onnx]', or, for torch, 'fediverdict[clip]'"
+    return (
+        f"{NOTHING}: pip install 'fediverdict[clip]' for torch; or 'fediverdict[onnx]' and bring "
+        f"an export: {_no_export(settings, policy)}"
+    )
 
 
 def bundled_pipeline(policy: Policy) -> dict[str, str]:

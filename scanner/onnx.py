@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scanner.classifier import to_score
 from scanner.errors import ModelError
 from scanner.onnx_file import OnnxFile
-from scanner.onnx_session import OnnxSession
+from scanner.onnx_session import OnnxSession, read_whole
 from scanner.pipeline import FIELDS, pipeline_id
 from scanner.policy import Name, Policy
 from scanner.preprocess import Pixels, Preprocess
@@ -65,14 +65,14 @@ class OnnxClassifier:
 
         Raises ModelError.
         """
-        session = OnnxSession(path, settings)
-        card = read_card(path, session.metadata)
-        check_digest(path, card, session.file)
+        file = read_whole(path)
+        card = read_card(path, file.metadata)
+        check_digest(path, card, file)
         _check_policy(path, card, policy)
         _check_precision(path, card, settings)
         if path != Path(settings.model).expanduser():
             _check_model(path, card, settings)
-        return cls(session, card, settings.batch)
+        return cls(OnnxSession(path, settings), card, settings.batch)
 
     @property
     def name(self) -> str:
@@ -251,5 +251,6 @@ def _check_graph(session: OnnxSession, card: ExportCard, preprocess: Preprocess)
     has_input = session.inputs == {INPUT: ("tensor(uint8)", wanted)}
     kind, shape = session.outputs.get(OUTPUT, ("", ()))
     has_output = kind == "tensor(float)" and shape[1:] in {(len(card.labels),), (None,)}
-    if not (has_input and has_output):
+    same_card = read_card(session.path, session.metadata) == card
+    if not (has_input and has_output and same_card):
         raise ModelError(f"what {session.path} says of itself does not fit its graph; {AGAIN}")

@@ -79,6 +79,8 @@ def parse_onnx(data: Bytes) -> OnnxFile:
         has_graph = has_graph or field.number == GRAPH
         if field.number == METADATA and field.is_message:
             key, value = _entry(data, field)
+            if key in metadata:
+                raise Damaged(f"its metadata have {key!a} twice")
             metadata[key] = value
             start = min(start, field.start)
         elif metadata:

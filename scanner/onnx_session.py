@@ -52,7 +52,7 @@ class OnnxSession:
 
     def __init__(self, path: Path, settings: ScannerSettings) -> None:
         self.path = path
-        self.file: OnnxFile = _whole(path)
+        read_whole(path)
         self._session = _open(path, settings)
         self._lock = threading.Lock()
         self.provider: str = self._session.get_providers()[0]
@@ -82,7 +82,8 @@ class OnnxSession:
         return np.asarray(found, np.float32)
 
 
-def _whole(path: Path) -> OnnxFile:
+def read_whole(path: Path) -> OnnxFile:
+    """Return what a file says of itself; raises ModelError where weights lie in other files."""
     found = read_onnx_file(path)
     if not found.is_whole:
         raise ModelError(
