@@ -14,12 +14,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 from scanner.sources import files
-from scanner.sources.files import Problem
 from scanner.sources.polling import poll
 from scanner.sources.seen import Seen, Told
 from scanner.sources.settings import FolderSettings
 from scanner.sources.source import Item, Report
 from scanner.sources.threads import batches
+from scanner.sources.walk import OnFolder, Problem, walk
 from scanner.sources.wanted import Wanted
 
 __all__ = ["FolderSource", "Item", "list_folder", "read_item"]
@@ -33,7 +33,7 @@ def list_folder(path: Path, report: Callable[[str], None] = lambda _: None) -> I
     Raises SourceError, before the first item, when the folder itself cannot be listed.
     """
     os.close(files.open_root(path))
-    return _items(files.walk(path, Wanted(), FOLDER_ITEMS), report)
+    return _items(walk(path, Wanted(), FOLDER_ITEMS), report)
 
 
 def read_item(path: Path, key: str, limit_bytes: int) -> bytes:
@@ -69,8 +69,8 @@ class FolderSource:
         """Yield the files sorted by name within each folder, reading names in a thread."""
         return self._walk(Wanted(cursor, prefix), lambda _: None)
 
-    async def _walk(self, wanted: Wanted, on_folder: files.OnFolder) -> AsyncIterator[Item]:
-        found = files.walk(self._root, wanted, self._settings.folder_items, on_folder)
+    async def _walk(self, wanted: Wanted, on_folder: OnFolder) -> AsyncIterator[Item]:
+        found = walk(self._root, wanted, self._settings.folder_items, on_folder)
         async for batch in batches(found, self._settings.page_items):
             for item in _items(iter(batch), self._told):
                 yield item

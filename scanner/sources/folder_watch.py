@@ -16,12 +16,13 @@ from scanner.sources.inotify import FolderEvents
 from scanner.sources.seen import Seen
 from scanner.sources.settings import FolderSettings
 from scanner.sources.source import Item, Report
+from scanner.sources.walk import OnFolder
 from scanner.sources.wanted import Wanted
 
 AT_ONCE = 100
 """Items of a listing between two looks at what the kernel says."""
 
-Walk = Callable[[Wanted, files.OnFolder], AsyncIterator[Item]]
+Walk = Callable[[Wanted, OnFolder], AsyncIterator[Item]]
 
 
 class FolderWatch:
@@ -95,9 +96,12 @@ class FolderWatch:
         events.drain(now)
         await asyncio.to_thread(events.settle, now, self._mark)
         while (folder := events.take_folder()) is not None:
-            async for item in self._walk(Wanted(None, f"{folder}/"), events.watch_folder):
-                if item.key.startswith(self._prefix) and self._seen.is_new(item):
-                    yield item
+            try:
+                async for item in self._walk(Wanted(None, f"{folder}/"), events.watch_folder):
+                    if item.key.startswith(self._prefix) and self._seen.is_new(item):
+                        yield item
+            except SourceError:
+                events.lost = True  # the root itself went; the next listing says so
         for key in events.take_ready(AT_ONCE):
             found = await asyncio.to_thread(partial(files.find, self._settings.path, key))
             if found and key.startswith(self._prefix) and self._seen.is_new(found):

@@ -21,6 +21,8 @@ from scanner.errors import OverLimit, SourceChanged, SourceError, SourceUnreacha
 from scanner.sources.settings import PictrsSettings
 
 CHUNK_BYTES = 65_536
+LATEST = 253_402_300_799
+"""The last second, in epoch seconds, that a date can name."""
 ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 
 
@@ -76,7 +78,7 @@ class PictrsClient:
         if slug is not None:
             query["slug"] = slug
         if before is not None:
-            query["timestamp"] = datetime.fromtimestamp(before, UTC).isoformat()
+            query["timestamp"] = datetime.fromtimestamp(min(before, LATEST), UTC).isoformat()
         body = await self._internal("GET", f"/internal/hashes?{urlencode(query)}")
         try:
             return _PageAnswer.model_validate_json(body).page

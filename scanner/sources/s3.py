@@ -12,41 +12,26 @@ parts or control characters, and ends a listing at one: that is said, never skip
 import asyncio
 import contextlib
 import functools
-import os
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from datetime import timedelta
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import obstore
-from obstore.exceptions import (
-    BaseError,
-    InvalidPathError,
-    PermissionDeniedError,
-    UnauthenticatedError,
-)
-from obstore.store import S3Store
 
-from scanner.errors import OverLimit, SourceChanged, SourceError, SourceUnreachable
+from scanner.errors import OverLimit, SourceChanged, SourceError
 from scanner.sources.polling import new_items, poll
+from scanner.sources.s3_client import errors, open_store
 from scanner.sources.seen import Seen
-from scanner.sources.settings import S3Settings, Secret
+from scanner.sources.settings import S3Settings
 from scanner.sources.source import Item, Report
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
-    from obstore.store import ClientConfig, RetryConfig, S3Config
 
 UNSAFE = re.compile(r"[^A-Za-z0-9/_.=+@:,;!$&'() -]")
 """Characters that the client may write otherwise in an offset, which changes their order."""
-CREDENTIAL_SETTINGS = "look at access_key_id, secret_access_key and region"
-CREDENTIALS = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-)
 CHUNK_BYTES = 262_144
 """Bytes of a body taken at a time."""
 
@@ -60,7 +45,7 @@ class S3Source:
         self._settings, self._report = settings, report
         self._prefix = f"{settings.prefix.rstrip('/')}/" if settings.prefix else ""
         self._seen = Seen(settings.remember_items)
-        self._store = _store(settings)
+        self._store = open_store(settings)
         self._slots = asyncio.Semaphore(settings.requests_at_once)
 
     @property
@@ -182,24 +167,8 @@ class S3Source:
     async def close(self) -> None:
         """Nothing is held that does not close by itself."""
 
-    @contextlib.contextmanager
-    def _errors(self, what: str) -> Iterator[None]:
-        """Turn the client's errors, which quote answers of the store, into sentences."""
-        where = f"cannot {what} in {self.location}"
-        try:
-            yield
-        except FileNotFoundError as error:
-            raise SourceChanged(f"{where}: it is gone") from error
-        except InvalidPathError as error:
-            raise SourceError(f"{where}: {_bad_key(str(error))}") from error
-        except (PermissionDeniedError, UnauthenticatedError) as error:
-            code = _code(str(error))
-            raise SourceUnreachable(f"{where}: refused{code}; {CREDENTIAL_SETTINGS}") from error
-        except TimeoutError as error:
-            seconds = self._settings.timeout_seconds
-            raise SourceUnreachable(f"{where}: no answer within {seconds:g} s") from error
-        except (BaseError, OSError) as error:
-            raise SourceUnreachable(f"{where}: {_cause(str(error))}") from error
+    def _errors(self, what: str) -> AbstractContextManager[None]:
+        return errors(f"cannot {what} in {self.location}", self._settings.timeout_seconds)
 
 
 class _Newest:
@@ -222,47 +191,6 @@ def _offset(cursor: str) -> str | None:
     return UNSAFE.split(cursor, maxsplit=1)[0] or None
 
 
-def _store(settings: S3Settings) -> S3Store:
-    config: S3Config = {
-        "bucket": settings.bucket,
-        "region": settings.region,
-        "virtual_hosted_style_request": not settings.path_style,
-        "disable_bulk_delete": True,  # not every store has it
-    }
-    if settings.endpoint is not None:
-        _check_credentials(settings)
-        config["endpoint"] = config["aws_endpoint_url_s3"] = settings.endpoint
-    if settings.anonymous:
-        config["skip_signature"] = True
-    for name in ("access_key_id", "secret_access_key", "session_token"):
-        secret: Secret | None = getattr(settings, name)
-        if secret is not None:
-            config[name] = secret.get_secret_value()
-    seconds = timedelta(seconds=settings.timeout_seconds)
-    client: ClientConfig = {
-        "timeout": seconds,
-        "connect_timeout": seconds,
-        "allow_http": bool(settings.endpoint and settings.endpoint.startswith("http://")),
-    }
-    retry: RetryConfig = {"max_retries": settings.retries, "retry_timeout": seconds}
-    try:
-        return S3Store(config=config, client_options=client, retry_config=retry)
-    except BaseError as error:
-        raise SourceError(f"the source s3://{settings.bucket} cannot be opened: {error}") from error
-
-
-def _check_credentials(settings: S3Settings) -> None:
-    """Raise SourceError where the client would ask Amazon's machine for credentials in vain."""
-    if settings.anonymous or settings.access_key_id is not None:
-        return
-    if not any(name in os.environ for name in CREDENTIALS):
-        raise SourceError(
-            f"the source s3://{settings.bucket} has no credentials: set access_key_id and "
-            "secret_access_key, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the "
-            "environment, or anonymous = true"
-        )
-
-
 def _item(meta: "ObjectMeta") -> Item:
     key, modified = meta["path"], meta["last_modified"].timestamp()
     return Item(key, meta["size"], _mark(meta), modified, key)
@@ -271,27 +199,3 @@ def _item(meta: "ObjectMeta") -> Item:
 def _mark(meta: "ObjectMeta") -> str:
     etag = (meta["e_tag"] or "").strip('"')
     return f"{etag}-{meta['size']}-{int(meta['last_modified'].timestamp())}"
-
-
-def _bad_key(text: str) -> str:
-    """Say which key the client cannot name."""
-    found = re.search(r'Path "(.*?)"(?:: Encountered| contained)', text, re.DOTALL)
-    key = ascii(found[1][:200]) if found else "a key"
-    return f"{key} cannot be named by the client; rename or delete that object, or set prefix"
-
-
-def _code(text: str) -> str:
-    found = re.search(r"<Code>(\w{1,64})</Code>", text)
-    return f" ({found[1]})" if found else ""
-
-
-def _cause(text: str) -> str:
-    """Return what is safe and short of an error of the client: no answer's body, no request."""
-    status = re.search(r"status code: (\d{3})", text)
-    if status:
-        refused = status[1] in {"401", "403"}
-        look = CREDENTIAL_SETTINGS if refused else "look at bucket, endpoint, region and path_style"
-        return f"the store answers {status[1]}{_code(text)}; {look}"
-    if "timed out" in text or "TimedOut" in text or "timeout" in text:
-        return "no answer in time; look at endpoint and timeout_seconds"
-    return "the store cannot be reached; look at endpoint and the network"

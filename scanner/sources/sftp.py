@@ -25,6 +25,8 @@ from scanner.sources.wanted import DEPTH_MAX, Wanted, is_key, is_text
 CHUNK_BYTES = 262_144
 """Bytes read in one call, each of which must end within `timeout_seconds`."""
 
+SELF_AND_PARENT = (".", "..")
+
 Entry = tuple[str, int, int, int]
 """A name in a folder, its type, size in bytes and time in epoch seconds."""
 
@@ -89,18 +91,19 @@ class SftpSource:
     async def _entries(self, path: str, sftp: asyncssh.SFTPClient, alive: Alive) -> Sequence[Entry]:
         """Return what stands in a folder, sorted by name."""
         entries: list[Entry] = []
+        given = 0
         async with contextlib.aclosing(sftp.scandir(path)) as found:  # type: ignore[type-var]
             async for entry in found:
                 alive()
                 name, attrs = str(entry.filename), entry.attrs
-                if name in {".", ".."}:
-                    continue
-                if len(entries) == self._settings.folder_items:
+                given += 1
+                if given > self._settings.folder_items + len(SELF_AND_PARENT):
                     raise SourceError(
                         f"{path!a} in {self.location} holds more than "
                         f"{self._settings.folder_items} names; raise folder_items of the source"
                     )
-                entries.append((name, attrs.type, attrs.size or 0, attrs.mtime or 0))
+                if name not in SELF_AND_PARENT:
+                    entries.append((name, attrs.type, attrs.size or 0, attrs.mtime or 0))
         return sorted(entries)
 
     async def read(self, item: Item, limit_bytes: int) -> bytes:

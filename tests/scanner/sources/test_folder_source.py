@@ -1,7 +1,9 @@
 """The folder as a source: resumable, changed files told apart, links deleted by nobody."""
 
 import asyncio
+import contextlib
 import os
+import sys
 import time
 
 import pytest
@@ -233,3 +235,36 @@ async def test_a_key_that_leads_elsewhere_is_neither_read_nor_deleted(source, ke
         await source.read(forged, 100)
     with pytest.raises(SourceError, match="no key"):
         await source.delete(forged)
+
+
+LISTER = """
+import asyncio, pathlib, sys
+from scanner.sources.open import open_source
+from scanner.sources.settings import FolderSettings
+
+async def main(root, cursor):
+    source = open_source(FolderSettings(path=pathlib.Path(root), page_items=3))
+    async for item in source.list(cursor or None):
+        print(item.cursor, flush=True)
+        await asyncio.sleep(0.002)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_killed_in_the_middle_a_listing_goes_on_from_the_last_cursor(source, root):
+    whole = await keys(source.list())
+    found = []
+    for stop in (13, 20, 60):
+        cursor = found[-1] if found else ""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", LISTER, str(root), cursor, stdout=asyncio.subprocess.PIPE
+        )
+        for _ in range(stop):
+            if not (line := await process.stdout.readline()):
+                break
+            found.append(line.decode().rstrip("\n"))
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
+    assert found == whole

@@ -266,3 +266,27 @@ async def test_without_room_for_another_watch_the_folder_is_listed_often(
     assert (await watch.next()).key == "new.png"
     assert await watch.nothing()
     assert len([text for text in said if "is a link" in text]) == 1
+
+
+async def test_a_folder_that_goes_away_with_news_in_it_ends_nothing(watched, root, said):
+    watch = await watched(poll_seconds=0.2)
+    await watch.next()
+    (root / "new").mkdir()
+    (root / "new.png").write_bytes(b"new")
+    os.link(root / "new.png", root / "hard.png")
+    root.rename(root.with_name("away"))
+    assert await watch.nothing()
+    assert "there is no folder" in said[0]
+
+
+async def test_a_stopped_wait_does_not_end_the_process_or_lose_what_comes(watched, root):
+    """Ctrl-C cancels whoever waits; a new watch gives what the first did not."""
+    watch = await watched()
+    await watch.next()
+    waiting = asyncio.create_task(watch.next())
+    await asyncio.sleep(0.1)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    (root / "new.png").write_bytes(b"new")
+    again = await watched()
+    assert {(await again.next()).key, (await again.next()).key} == {"old.png", "new.png"}

@@ -371,3 +371,13 @@ async def test_a_page_at_the_limit_is_read_and_one_byte_more_is_not(opened, pict
     original.aliases = ["a" * (1_024 - listing + 1)]
     with pytest.raises(SourceError, match="raise page_bytes"):
         await collect(source.list())
+
+
+async def test_a_time_that_no_date_can_name_ends_nothing(source, pictrs):
+    latest = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
+    original = pictrs.store(b"late", created=latest)
+    (item,) = await collect(source.list())
+    bare = Item(item.key, item.size, item.mark, item.modified)
+    with pytest.raises(SourceChanged):  # stored after what can be asked for
+        await source.read(bare, 10)
+    assert await source.read(item, 10) == original.body

@@ -12,6 +12,7 @@ from moto.server import ThreadedMotoServer
 
 from scanner.errors import OverLimit, SourceChanged, SourceError, SourceUnreachable
 from scanner.sources.open import open_source
+from scanner.sources.s3_client import open_store
 from scanner.sources.settings import S3Settings
 from tests.scanner.sources.helpers import Watching, collect, keys, one
 
@@ -407,3 +408,8 @@ async def test_credentials_may_come_from_the_environment(settings, monkeypatch, 
     put("a")
     source = open_source(settings(access_key_id=None, secret_access_key=None))
     assert await keys(source.list()) == ["a"]
+
+
+async def test_the_bucket_may_be_part_of_the_hosts_name(settings, bucket):
+    store = open_store(settings(endpoint="https://s3.example:9000", path_style=False))
+    assert store.config["endpoint"] == f"https://{bucket}.s3.example:9000"

@@ -331,11 +331,12 @@ async def test_names_that_lead_elsewhere_are_left_out(tmp_path, said):
     assert len(said) == 5
 
 
-async def test_a_listing_without_end_is_cut_off(tmp_path):
+@pytest.mark.parametrize("name", [b"%d", b".", b".."])
+async def test_a_listing_without_end_is_cut_off(tmp_path, name):
     def endless():
         number = 0
         while True:
-            yield b"%d" % (number := number + 1)
+            yield name % (number := number + 1) if b"%" in name else name
 
     async with hostile(tmp_path, names=endless()) as settings:
         source = open_source(settings)
