@@ -254,12 +254,13 @@ asyncio.run(main(*sys.argv[1:]))
 
 async def test_killed_in_the_middle_a_listing_goes_on_from_the_last_cursor(source, root):
     whole = await keys(source.list())
-    found = []
+    found: list[str] = []
     for stop in (13, 20, 60):
         cursor = found[-1] if found else ""
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", LISTER, str(root), cursor, stdout=asyncio.subprocess.PIPE
         )
+        assert process.stdout is not None
         for _ in range(stop):
             if not (line := await process.stdout.readline()):
                 break
