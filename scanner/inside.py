@@ -11,7 +11,7 @@ claims another kind. Bounded: looks at no more than some megabytes of each part.
 
 from enum import StrEnum
 
-from scanner.layout import layout
+from scanner.layout import Note, layout
 from scanner.media_types import is_mismatch
 from scanner.signatures import holds_zip, is_more
 
@@ -33,17 +33,24 @@ def inside(data: bytes, media_type: str, name: str | None = None) -> tuple[Insid
     """Return the findings on a file of a known type, sorted; never raises."""
     parts = layout(data, media_type)
     tails = [tail for tail in parts.tails if tail.strip(PADDING)]
-    more = (
-        any(is_more(note.data, usual_pictures=note.usual_pictures) for note in parts.notes)
-        or any(is_more(tail, usual_pictures=False) for tail in tails)
-        or holds_zip(data)
-    )
+    more = _is_more(parts.notes, tails) or holds_zip(data)
     found = {
         Inside.APPENDED_DATA: any(more or not _is_samsung(tail) for tail in tails),
         Inside.POLYGLOT: more,
         Inside.TYPE_MISMATCH: name is not None and is_mismatch(media_type, name),
     }
     return tuple(sorted(finding for finding, holds in found.items() if holds))
+
+
+def _is_more(notes: list[Note], tails: list[bytes]) -> bool:
+    """Tell whether notes or tails hold something else, all of a kind looked at in one go."""
+    usual = b"\0".join(note.data for note in notes if note.usual_pictures)
+    other = b"\0".join(note.data for note in notes if not note.usual_pictures)
+    return (
+        is_more(usual, usual_pictures=True)
+        or is_more(other, usual_pictures=False)
+        or any(is_more(tail, usual_pictures=False) for tail in tails)
+    )
 
 
 def _is_samsung(tail: bytes) -> bool:

@@ -121,8 +121,8 @@ def _declared(data: bytes, base: int, stop: int) -> Iterator[tuple[int, int]]:
                 length, place = struct.unpack_from(
                     f"{order}II", data, base + offset + number * MP_ENTRY_BYTES + 4
                 )
-                if base + place + length <= stop:
-                    yield base + place, base + place + length
+                if base + place < stop:  # some writers claim too long a last picture
+                    yield base + place, min(base + place + length, stop)
 
 
 def _png(data: bytes) -> Layout:
@@ -146,7 +146,7 @@ def _unpacked(body: bytes) -> bytes:
     if start < 0:
         return body
     try:
-        return body + zlib.decompressobj().decompress(body[start:], TEXT_BYTES)
+        return body + b"\0" + zlib.decompressobj().decompress(body[start:], TEXT_BYTES)
     except zlib.error:
         return body
 

@@ -10,7 +10,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 
-PART_BYTES = 1 << 20
+PART_BYTES = 4 << 20
 """Bytes searched at the start and at the end of one part; what lies between goes unseen."""
 HITS_MAX = 1_000
 """Places of one signature looked at in one part."""
@@ -19,16 +19,23 @@ EOCD_BYTES = 22
 TAR_MAGIC_AT, TAR_SUM_AT, TAR_HEADER = 257, 148, 512
 MARKUP = (b"<?php", b"<script", b"<html", b"<svg", b"<!doctype html")
 ZIP_METHODS = frozenset({0, 8, 9, 12, 14, 93, 95, 98, 99})
-SHEBANG = re.compile(rb"(?:^|[\0\r\n])#! ?/[\x21-\x7e]{2}")
+SHEBANG = re.compile(rb"#! ?/[\x21-\x7e]{3}")
 Check = Callable[[bytes, int], bool]
 
 
 def holds_zip(data: bytes) -> bool:
     """Tell whether the end record of a zip archive stands anywhere, with its directory before it.
 
-    Readers of zip look there from the end, whatever the file begins with.
+    Readers of zip look for it from the end, whatever the file begins with.
     """
-    return any(_is_zip_end(data, at) for at in _places(data, EOCD))
+    at = len(data)
+    for _ in range(HITS_MAX):
+        at = data.rfind(EOCD, 0, at)
+        if at < 0:
+            return False
+        if _is_zip_end(data, at):
+            return True
+    return False
 
 
 def is_more(part: bytes, *, usual_pictures: bool) -> bool:
@@ -39,7 +46,7 @@ def is_more(part: bytes, *, usual_pictures: bool) -> bool:
     if any(check(part, at) for needle, check in found for at in _places(part, needle)):
         return True
     lower = part.lower()
-    return any(word in lower for word in MARKUP) or SHEBANG.search(part) is not None
+    return any(_ends_word(lower, at + len(word)) for word in MARKUP for at in _places(lower, word))
 
 
 def _places(data: bytes, needle: bytes) -> Iterator[int]:
@@ -112,6 +119,16 @@ def _is_elf(data: bytes, at: int) -> bool:
     return data[at + 4 : at + 5] in b"\1\2" and data[at + 5 : at + 7] in {b"\1\1", b"\2\1"}
 
 
+def _is_script(data: bytes, at: int) -> bool:
+    """Tell whether a path to an interpreter stands there, at the start of a line."""
+    starts = at == 0 or data[at - 1] in b"\0\r\n"
+    return starts and SHEBANG.match(data, at) is not None
+
+
+def _ends_word(data: bytes, at: int) -> bool:
+    return data[at : at + 1] in {b" ", b"\t", b"\r", b"\n", b">", b"/"}
+
+
 def _is_pdf(data: bytes, at: int) -> bool:
     return data[at + 5 : at + 7] in {b"1.", b"2."}
 
@@ -159,6 +176,7 @@ CHECKS: tuple[tuple[bytes, Check], ...] = (
     (b"\x7fELF", _is_elf),
     (b"MZ", _is_program),
     (b"%PDF-", _is_pdf),
+    (b"#!", _is_script),
 )
 PICTURES: tuple[tuple[bytes, Check], ...] = (
     (b"\xff\xd8\xff", _is_jpeg),

@@ -67,10 +67,12 @@ class _Budget:
         self._frames = max(1, limits.video_decoded_frames // tracks)
         self._pixels = limits.video_decoded_pixels // tracks
         self._until = time.monotonic() + limits.video_seconds / tracks
+        self.is_spent = False
 
     def take(self, pixels: int) -> bool:
         """Tell whether one more frame may be decoded, and count it."""
         if self._frames < 1 or self._pixels < pixels or time.monotonic() > self._until:
+            self.is_spent = True
             return False
         self._frames -= 1
         self._pixels -= pixels
@@ -100,7 +102,12 @@ def decode_video(
     name = MATROSKA_FORMAT if matroska else ISO_FORMAT
     file = io.BytesIO(data)
     with av.open(
-        file, "r", format=name, container_options=options, metadata_errors="replace"
+        file,
+        "r",
+        format=name,
+        options={"max_pixels": str(limits.pixels)},  # while it is being looked at, too
+        container_options=options,
+        metadata_errors="replace",
     ) as opened:
         return _decode(opened, limits, seed)
 
@@ -109,21 +116,29 @@ def _decode(
     opened: "InputContainer", limits: Limits, seed: bytes
 ) -> tuple[Decoded, tuple[int, int]]:
     tracks, unseen = _tracks(opened, limits)
-    total = sum(len(track.packets) for track in tracks) + unseen
-    kept, size = Kept(limits.view_pixels), (0, 0)
+    kept, sizes = Kept(limits.view_pixels), []
     for film, track in enumerate(tracks):
-        share = max(1, limits.frames // len(tracks))
-        chosen = positions(seed, len(track.packets), share)
+        chosen = positions(seed, len(track.packets), max(1, limits.frames // len(tracks)))
         order = dict(zip(chosen, ranks(len(chosen)), strict=True))
         budget = _Budget(limits, len(tracks))
         for rank, number, image in _samples(track, order, budget, limits):
-            size = image.size if size == (0, 0) else size
+            sizes.append(image.size)
             if kept.wants(rank * len(tracks) + film):
                 kept.add(rank * len(tracks) + film, film, number, views(image))
-    if not kept.seen(0):
-        raise Undecodable("the first frame of the video cannot be decoded")
-    seen = sum(kept.seen(number) for number in range(len(tracks)))
-    return Decoded(kept, seen, total, None), size
+        if not film:
+            _check_first(kept, budget)
+    total = sum(len(track.packets) for track in tracks) + unseen
+    seen = sum(kept.seen(film) for film in range(len(tracks)))
+    return Decoded(kept, seen, total, None), sizes[0]
+
+
+def _check_first(kept: Kept, budget: _Budget) -> None:
+    """Raise ScannerError for a video whose first frame was not seen."""
+    if kept.seen(0):
+        return
+    if budget.is_spent:
+        raise OverLimit("the first frame of the video takes more decoding than the limits allow")
+    raise Undecodable("no frame of the video can be decoded")
 
 
 def _tracks(opened: "InputContainer", limits: Limits) -> tuple[list[_Track], int]:
