@@ -7,6 +7,7 @@ come along.
 """
 
 import io
+import os
 import random
 import struct
 import zlib
@@ -109,6 +110,7 @@ def video(
     """Return a drawn video; `draw(number)` gives each frame's picture."""
     import av  # noqa: PLC0415  an extra
 
+    os.environ.setdefault("SVT_LOG", "1")  # errors alone
     quiet = {"x265-params": "log-level=none"} if codec == "libx265" else {}
     target = io.BytesIO()
     with av.open(target, "w", format=container) as out:
