@@ -84,10 +84,12 @@ def plan_of(settings: ScannerSettings, policy: Policy) -> Plan:
 
     Raises NotInstalled where nothing can, ModelError for settings that cannot be.
     """
-    if settings.model.startswith(PREFIX):
-        return Plan(Backend.PLUGIN)
     if settings.model.endswith(SUFFIX):
         return _plan_of_file(settings)
+    if settings.onnx_model:
+        raise ModelError(f"[scanner.onnx_model] is for an ONNX file, and {settings.model} is none")
+    if settings.model.startswith(PREFIX):
+        return Plan(Backend.PLUGIN)
     if settings.backend == "torch" or _is_for_torch(settings):
         return _torch_or_error(settings, NO_TORCH)
     export = find_export(settings, policy)

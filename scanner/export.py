@@ -6,7 +6,9 @@ moved there: whoever opens it finds a whole and right one, or the one from befor
 
 import hashlib
 import os
+import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 Precision = Literal["fp32", "int8"]
 DIFFERENCE_MAX = 20
 """Score units, of 10,000, that an fp32 export may differ from torch on drawn pictures."""
+TEMPORARY = ".export-"
+LEFT_SECONDS = 86_400
 GRAPH_BYTES_MAX = 2**31 - 1
 """ONNX files are protobuf messages, which end here."""
 NEEDED = ("torch", "open_clip", "onnxruntime", "onnx")
@@ -60,7 +64,8 @@ def export_model(
     path = output or settings.exports_folder / export_name(settings, policy, precision)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+        _tidy(path.parent)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=TEMPORARY) as folder:
             made = _make(classifier, settings, precision, Path(folder))
             _check(
                 classifier, OnnxClassifier.load(made, _here(settings, precision), policy), precision
@@ -72,6 +77,13 @@ def export_model(
         raise ModelError(f"cannot write the export {path}: {error.strerror}") from error
     pipeline = _pipeline(classifier, precision)
     return Exported(path, size, pipeline, pipeline_id(pipeline))
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what exports that were killed left behind, a day later."""
+    for left in folder.glob(f"{TEMPORARY}*"):
+        if time.time() - left.stat().st_mtime > LEFT_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _with_torch(settings: ScannerSettings, policy: Policy) -> "ClipClassifier":

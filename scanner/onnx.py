@@ -9,7 +9,6 @@ guards against mistakes and damage; whoever can write the file can write the car
 
 import hashlib
 import json
-import mmap
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -32,6 +31,7 @@ CARD = "fediverdict"
 INPUT, OUTPUT = "pixels", "scores"
 SHIPPED = BUNDLED
 """Where the export of the bundled model by the policy `test` lies."""
+CHUNK = 1 << 20
 AGAIN = "make it again with `fediverdict model export`"
 
 
@@ -168,15 +168,24 @@ def read_card(path: Path, metadata: dict[str, str]) -> ExportCard:
 
 def check_digest(path: Path, card: ExportCard, file: OnnxFile) -> None:
     """Raise ModelError unless the graph's bytes are those that were exported."""
-    with (
-        path.open("rb") as opened,
-        mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data,
-        memoryview(data) as whole,
-        whole[: card.graph_bytes] as graph,
-    ):
-        sha256 = hashlib.sha256(graph).hexdigest()
-    if file.metadata_start != card.graph_bytes or sha256 != card.graph_sha256:
+    if file.metadata_start != card.graph_bytes or _digest(path, card) != card.graph_sha256:
         raise ModelError(f"{path} is damaged, or was changed since its export; {AGAIN}")
+
+
+def _digest(path: Path, card: ExportCard) -> str:
+    """Return the hex SHA-256 of a file before its card.
+
+    Read and not mapped: a file that is overwritten meanwhile must not end the process.
+    """
+    sha256, left = hashlib.sha256(), card.graph_bytes
+    try:
+        with path.open("rb") as file:
+            while left and (part := file.read(min(left, CHUNK))):
+                sha256.update(part)
+                left -= len(part)
+    except OSError as error:
+        raise ModelError(f"cannot read the model {path}: {error.strerror}") from error
+    return sha256.hexdigest()
 
 
 def preprocess_of(card: ExportCard, path: Path) -> Preprocess:

@@ -111,9 +111,10 @@ class ScannerSettings(BaseModel):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     """What torch computes the image tower in, part of the pipeline. `auto`: bf16 on a CUDA device
-    that has it, fp16 on any other, fp32 elsewhere."""
+    that has it, fp16 on any other, fp32 elsewhere and for small models."""
     compile: Literal["auto"] | bool = "auto"
-    """Whether torch compiles the image tower, which takes a minute at loading; `auto`: on CUDA."""
+    """Whether torch compiles the image tower, which takes a minute at loading; `auto`: on CUDA,
+    but no small model."""
     batch: Annotated[int, Field(ge=1, le=256)] = 8
     """Frames judged in one run of the image tower."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
@@ -138,5 +139,6 @@ def shadow_settings(settings: ScannerSettings) -> ScannerSettings:
             "weights_sha256": shadow.weights_sha256,
             "weights_revision": "main",  # that of another model's repository
             "onnx": None,  # it holds one model by one policy
+            "onnx_model": settings.onnx_model if shadow.model.endswith(".onnx") else None,
         }
     )

@@ -7,14 +7,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 def save(path, nodes, inputs, outputs, weights=(), opset=17):
     """Write a graph whose inputs and outputs are (name, type, shape)."""
-    values = [
+    ins, outs = (
         [helper.make_tensor_value_info(name, kind, shape) for name, kind, shape in some]
         for some in (inputs, outputs)
-    ]
+    )
     arrays = [
         numpy_helper.from_array(np.asarray(value), name) for name, value in dict(weights).items()
     ]
-    graph = helper.make_graph(nodes, "graph", *values, arrays)
+    graph = helper.make_graph(nodes, "graph", ins, outs, arrays)
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     onnx.checker.check_model(made)
     onnx.save(made, str(path))

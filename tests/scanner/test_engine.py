@@ -16,7 +16,7 @@ from scanner.engine import (
 from scanner.errors import ModelError, NotInstalled
 from scanner.onnx import SHIPPED, OnnxClassifier, export_name
 from scanner.policy import load_policy
-from scanner.settings import OnnxModelSettings, ScannerSettings
+from scanner.settings import OnnxModelSettings, ScannerSettings, shadow_settings
 
 POLICY = load_policy("test")
 SHIPPED_FILE = SHIPPED / export_name(ScannerSettings(), POLICY, "fp32")
@@ -160,6 +160,19 @@ def test_an_onnx_file_is_a_model_by_table_or_an_export(tmp_path):
         plan_of(here.model_copy(update={"backend": "torch"}), POLICY)
     with pytest.raises(ModelError, match="which is no file"):
         plan_of(ScannerSettings(model=str(tmp_path / "none.onnx")), POLICY)
+
+
+def test_a_table_without_an_onnx_file_is_a_mistake_that_is_said():
+    table = OnnxModelSettings(outputs=("a",), labels={"shape": ("a",)})
+    with pytest.raises(ModelError, match="is for an ONNX file, and bundled is none"):
+        plan_of(ScannerSettings(onnx_model=table), POLICY)
+
+
+def test_a_model_in_shadow_takes_neither_file_nor_table_of_the_other(tmp_path):
+    table = OnnxModelSettings(outputs=("a",), labels={"shape": ("a",)})
+    main = ScannerSettings(model="x.onnx", onnx=tmp_path / "y.onnx", onnx_model=table)
+    shadow = shadow_settings(main)
+    assert (shadow.model, shadow.onnx, shadow.onnx_model) == ("bundled", None, None)
 
 
 def test_an_export_can_be_the_model_itself():

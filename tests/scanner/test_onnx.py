@@ -1,7 +1,9 @@
 """Exports of the bundled model: they agree with torch, and nothing else passes for one."""
 
 import json
+import os
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from PIL import Image
 
 from scanner.engine import bundled_pipeline, load_classifier
 from scanner.errors import ModelError
-from scanner.export import export_model
+from scanner.export import Precision, export_model
 from scanner.onnx import CARD, SHIPPED, OnnxClassifier, export_name, find_export, read_card
 from scanner.onnx_file import metadata_entry, read_onnx_file
 from scanner.pipeline import pipeline_id
@@ -23,7 +25,9 @@ from scanner.testpatterns import KINDS, draw_noise, draw_pattern, draw_shape
 from tests.scanner.onnx_graphs import mean_colour
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("open_clip")
+open_clip = pytest.importorskip("open_clip")
+from safetensors.torch import save_file  # noqa: E402
+
 from scanner import clip_export  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -339,6 +343,58 @@ def test_an_export_that_disagrees_with_torch_is_not_kept(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("exports")
 def test_exporting_leaves_torch_as_it_was():
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_what_a_killed_export_left_goes_a_day_later(tmp_path):
+    for name, age in ((".export-old", 86_500), (".export-new", 86_000)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "graph.onnx").write_bytes(b"x")
+        then = time.time() - age
+        os.utime(tmp_path / name, (then, then))
+    export_model(ScannerSettings(exports_folder=tmp_path), POLICY, "fp32")
+    assert [path.name for path in tmp_path.glob(".export-*")] == [".export-new"]
+
+
+@pytest.fixture(scope="module")
+def vision_transformer(tmp_path_factory):
+    """A small vision transformer with random weights, as a folder of open_clip's form."""
+    folder = tmp_path_factory.mktemp("models") / "vit"
+    folder.mkdir()
+    vision = {"image_size": 64, "layers": 3, "width": 128, "head_width": 32, "patch_size": 16}
+    text = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
+    config = {
+        "model_cfg": {"embed_dim": 96, "vision_cfg": vision, "text_cfg": text},
+        "preprocess_cfg": {
+            "mean": [0.48, 0.46, 0.41],
+            "std": [0.27, 0.26, 0.28],
+            "interpolation": "bicubic",
+            "resize_mode": "shortest",
+            "size": 64,
+        },
+    }
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    torch.manual_seed(1)
+    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, str(folder / "open_clip_model.safetensors"))
+    return folder
+
+
+def test_a_vision_transformer_agrees_in_fp32_and_int8(vision_transformer, tmp_path):
+    """Its attention has no ONNX form while fused; all its constant products become int8."""
+    settings = ScannerSettings(model=str(vision_transformer), exports_folder=tmp_path, device="cpu")
+    by_torch = load_classifier(settings.model_copy(update={"backend": "torch"}), POLICY)
+    frames = [draw(seed, (100, 80)) for seed in range(8) for draw in (draw_pattern, draw_noise)]
+    pixels = by_torch.preprocess.apply(frames)
+    wanted = by_torch.score(pixels)
+    limits: dict[Precision, int] = {"fp32": FP32_APART, "int8": INT8_APART}
+    for precision, limit in limits.items():
+        path = export_model(settings, POLICY, precision).path
+        found = OnnxClassifier.load(path, settings, POLICY).score(pixels)
+        assert apart(found, wanted) <= limit
+    kinds = [node.op_type for node in onnx.load(str(path)).graph.node]
+    assert kinds.count("MatMulIntegerToFloat") == 3 * 4 + 1
+    assert len({scores["shape"] for scores in wanted}) > 1
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
