@@ -35,6 +35,8 @@ from scanner.weights import Checkpoint, Download, Downloader, find_checkpoint, f
 
 SENTENCES = 64
 """Texts encoded at once; a policy may have thousands."""
+SMALL_WEIGHTS = 20_000_000
+"""An image tower of fewer, the bundled one among them, gains nothing from halves and compiling."""
 HUB_FILE = "open_clip_pytorch_model.bin"
 """What open_clip looks for in a repository where a tag names no file."""
 HUB_SAFE_FILE = "open_clip_model.safetensors"
@@ -61,13 +63,15 @@ class ClipClassifier:
         self, model: Any, checkpoint: Checkpoint, policy: Policy, settings: ScannerSettings
     ) -> None:
         device = next(model.parameters()).device
-        precision = precision_of(settings.precision, device)
+        small = sum(value.numel() for value in model.visual.parameters()) < SMALL_WEIGHTS
+        precision = precision_of(settings.precision, device, small)
         preprocessing = whole_picture(model.visual.preprocess_cfg)
         self._preprocess = Preprocess.of(preprocessing)
         self._labels = tuple(policy.labels)
         self._parts = _encode_policy(model, checkpoint, policy)
         scorer = Scorer(self._parts, self._preprocess, DTYPES[precision]).to(device).eval()
-        compiled = device.type == "cuda" if settings.compile == "auto" else settings.compile
+        gains = device.type == "cuda" and not small
+        compiled = gains if settings.compile == "auto" else settings.compile
         height, width = self._preprocess.height, self._preprocess.width
         sizes = Sizes(settings.batch, height, width, len(self._labels))
         self._runner = Runner(scorer, sizes, device, compiled)
@@ -136,7 +140,7 @@ class ClipClassifier:
         return [dict(zip(self._labels, map(to_score, row), strict=True)) for row in rows]
 
 
-class Scorer(torch.nn.Module):
+class Scorer(torch.nn.Module):  # type: ignore[misc]  # torch is not followed
     """Pixels to probabilities: normalising, image tower, each label's share against controls."""
 
     def __init__(self, parts: ClipParts, preprocess: Preprocess, dtype: torch.dtype) -> None:

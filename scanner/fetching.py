@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from scanner.download import Bounds, Progress, Remote, download, recorded_digest
 from scanner.errors import DownloadError, ModelError
-from scanner.hub import find_on_hub, in_hub_cache, is_offline
+from scanner.hub import SHA256, find_on_hub, in_hub_cache, is_offline
 from scanner.settings import ScannerSettings
 
 HOSTS = {
@@ -136,6 +136,8 @@ def checked_sha256(path: Path) -> str:
     """Return the digest of a fetched file; raises ModelError if it changed since it came."""
     digest = file_sha256(path)
     recorded = recorded_digest(path)
+    if recorded is None and SHA256.fullmatch(path.resolve().name):
+        recorded = path.resolve().name  # the hub's own cache names its files so
     if recorded is not None and recorded != digest:
         raise ModelError(
             f"{path} has the SHA-256 {digest}, but it came with {recorded}: it was damaged or "

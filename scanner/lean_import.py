@@ -71,8 +71,6 @@ def _import_lean() -> ModuleType:
     try:
         with _stand_ins():
             return importlib.import_module("open_clip")
-    except ModuleNotFoundError:
-        raise
     except Exception as error:  # noqa: BLE001  another open_clip may use more of torchvision
         logger.info("open_clip is imported whole: %s", error)
         return importlib.import_module("open_clip")

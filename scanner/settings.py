@@ -118,7 +118,7 @@ class ScannerSettings(BaseModel):
     batch: Annotated[int, Field(ge=1, le=256)] = 8
     """Frames judged in one run of the image tower."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
-    """CPU threads of the model; 0 leaves torch's own default."""
+    """CPU threads of the model; 0: torch's own default, or every core for ONNX Runtime."""
     decoders: Annotated[int, Field(ge=0, le=256)] = 0
     """Processes that decode pictures; 0 takes as many as there are cores, 8 at most."""
     decode_seconds: Annotated[int, Field(ge=1, le=3_600)] = 20

@@ -48,14 +48,17 @@ def device_of(name: str) -> torch.device:
     return torch.device(name)
 
 
-def precision_of(wanted: str, device: torch.device) -> Precision:
-    """Return the precision that the setting means on this device; raises ModelError."""
+def precision_of(wanted: str, device: torch.device, small: bool) -> Precision:
+    """Return the precision that the setting means for a model on this device.
+
+    Raises ModelError for one that torch does not compute in.
+    """
     for name in DTYPES:
         if name == wanted:
             return name
     if wanted != "auto":
         raise ModelError(f"torch does not compute in {wanted}: set scanner.precision to auto")
-    if device.type != "cuda":
+    if device.type != "cuda" or small:
         return "fp32"
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
 

@@ -1,9 +1,11 @@
 """The open_clip classifier with the bundled tiny model: real weights, real pictures."""
 
+import importlib
 import os
 import pickle
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scanner import lean_import
 from scanner.classifier import combine, score_frames
 from scanner.decode import read
 from scanner.engine import bundled_pipeline, load_classifier
@@ -171,6 +174,35 @@ def test_pixels_of_another_kind_are_refused(classifier, pixels):
         classifier.score(pixels)
 
 
+class Later:
+    """A device that works behind the caller's back, as a GPU does: `start` only queues."""
+
+    def __init__(self):
+        self._pool, self._works = ThreadPoolExecutor(1), {}
+
+    def start(self, slot, size, run):
+        def work():
+            time.sleep(0.002)  # what is written into the buffers meanwhile would be scored
+            with torch.inference_mode():
+                slot.scores[: slot.count].copy_(run(slot.there[:size])[: slot.count])
+
+        self._works[slot] = self._pool.submit(work)
+
+    def finish(self, slot):
+        self._works.pop(slot).result(timeout=30)
+
+
+def test_buffers_are_not_touched_before_a_device_that_works_behind_is_done(monkeypatch):
+    classifier = load(batch=4)
+    parts = [pixels_of(classifier, 9 + at, 50 * at) for at in range(4)]
+    wanted = [classifier.score(part) for part in parts]
+    monkeypatch.setattr(classifier._runner, "_lane", Later())
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            found = list(pool.map(classifier.score, parts, timeout=60))
+            assert all(alike(one, other) for one, other in zip(found, wanted, strict=True))
+
+
 def test_a_failing_device_is_told_and_the_next_call_works(classifier, monkeypatch):
     """Each failure gives its buffers back, or the fourth call would wait for ever."""
     pixels = pixels_of(classifier, 13)
@@ -215,13 +247,15 @@ def test_half_precision_is_a_pipeline_of_its_own_with_nearly_the_same_scores(cla
 
 
 def test_precision_auto_is_fp32_on_a_cpu_and_half_on_cuda(monkeypatch):
-    assert precision_of("auto", torch.device("cpu")) == "fp32"
-    assert precision_of("auto", torch.device("mps")) == "fp32"
+    assert precision_of("auto", torch.device("cpu"), small=False) == "fp32"
+    assert precision_of("auto", torch.device("mps"), small=False) == "fp32"
+    assert precision_of("auto", torch.device("cuda"), small=True) == "fp32"
+    assert precision_of("bf16", torch.device("cuda"), small=True) == "bf16"
     for has_it, wanted in ((True, "bf16"), (False, "fp16")):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has_it, **_: has)
-        assert precision_of("auto", torch.device("cuda")) == wanted
+        assert precision_of("auto", torch.device("cuda"), small=False) == wanted
     with pytest.raises(ModelError, match="int8"):
-        precision_of("int8", torch.device("cpu"))
+        precision_of("int8", torch.device("cpu"), small=False)
 
 
 def test_fp32_is_never_rounded_to_tf32(classifier):
@@ -308,6 +342,30 @@ def test_neither_torchvision_nor_timm_is_imported_for_a_model_that_needs_none_of
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert done.stdout.splitlines() == ["[]", "torchvision.transforms.transforms"]
+
+
+def test_an_open_clip_that_uses_more_of_torchvision_is_imported_whole(monkeypatch):
+    monkeypatch.setattr(lean_import, "_lean", [])
+    monkeypatch.setattr(lean_import, "TORCHVISION", ("torchvision",))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(importlib, "import_module", whole := Whole())
+    found: object = lean_import.open_clip_for({})
+    assert found == "the whole"
+    assert whole.asked == ["open_clip", "open_clip"]
+
+
+class Whole:
+    """Fails the first time, as an import of a part without a stand-in does."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, name):
+        self.asked.append(name)
+        if len(self.asked) == 1:
+            raise ModuleNotFoundError("No module named 'torchvision.io'")
+        return "the whole"
 
 
 def test_a_model_of_timms_parts_gets_the_whole_of_open_clip():

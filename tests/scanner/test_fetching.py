@@ -13,8 +13,8 @@ import pytest
 
 import scanner.hub
 from scanner import fetching
-from scanner.errors import DownloadError
-from scanner.fetching import HOSTS, Tag, fetch_weights, url_digest, weights_folder
+from scanner.errors import DownloadError, ModelError
+from scanner.fetching import HOSTS, Tag, checked_sha256, fetch_weights, url_digest, weights_folder
 from scanner.hub import find_on_hub, in_hub_cache, is_offline
 from scanner.settings import ScannerSettings
 from tests.fakes.file_server import serving
@@ -154,8 +154,15 @@ def test_what_the_hubs_own_cache_holds_is_used_from_there(tmp_path, monkeypatch)
     (repository / "refs" / "main").write_text(COMMIT)
     snapshot = repository / "snapshots" / COMMIT
     snapshot.mkdir(parents=True)
-    (snapshot / SAFE).write_bytes(DATA)
+    blob = repository / "blobs" / DIGEST
+    blob.parent.mkdir()
+    blob.write_bytes(DATA)
+    (snapshot / SAFE).symlink_to(blob)
     assert fetch_weights(settings(tmp_path), TAG) == snapshot / SAFE
+    assert checked_sha256(snapshot / SAFE) == DIGEST
+    blob.write_bytes(DATA + b"x")
+    with pytest.raises(ModelError, match="damaged or changed here"):
+        checked_sha256(snapshot / SAFE)
 
 
 def test_a_tag_comes_from_its_url_where_that_is_wanted(tmp_path, monkeypatch):
