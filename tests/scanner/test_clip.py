@@ -18,6 +18,7 @@ from scanner.classifier import combine, score_frames
 from scanner.decode import read
 from scanner.engine import bundled_pipeline, load_classifier
 from scanner.errors import DownloadError, ModelError
+from scanner.fetching import url_digest
 from scanner.lean_import import builtin_config, needs_all, open_clip_for
 from scanner.limits import Limits
 from scanner.pipeline import pipeline_id
@@ -28,7 +29,7 @@ from tests.scanner.drawings import encode, photo
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("open_clip")
-from scanner.clip import SENTENCES, ClipClassifier  # noqa: E402
+from scanner.clip import SENTENCES, ClipClassifier, known_tag  # noqa: E402
 from scanner.torch_run import precision_of  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -424,6 +425,25 @@ def test_a_pickled_checkpoint_runs_nothing(tmp_path, monkeypatch):
     with pytest.raises(ModelError, match="no checkpoint of RN50"):
         load_classifier(settings(model=str(path), architecture="RN50"), POLICY)
     assert not (tmp_path / "evil").exists()
+
+
+def test_a_torchscript_archive_is_refused(tmp_path):
+    """It holds code, as what OpenAI published at a URL does."""
+    path = tmp_path / "weights.pt"
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), path)
+    with pytest.raises(ModelError, match="no checkpoint of RN50"):
+        load(model=str(path), architecture="RN50")
+
+
+def test_what_open_clip_knows_of_a_tag_is_kept():
+    tag = known_tag("ViT-L-14", "openai")
+    assert tag.repository == "timm/vit_large_patch14_clip_224.openai"
+    assert tag.files == ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+    assert url_digest(tag.url).startswith("b8cca3fd")
+    assert tag.quick_gelu
+    assert tag.preprocessing["interpolation"] == "bicubic"
+    named = known_tag("EVA02-B-16", "merged2b_s8b_b131k")
+    assert all("/" not in name for name in named.files)
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path):
