@@ -5,6 +5,7 @@ size and mark. Listing a source, scanning it, and whether an object that could n
 tried again are left to others.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, select
@@ -42,22 +43,32 @@ def source_row(connection: Connection, *, name: str, kind: str, location: str) -
     return int(connection.execute(found).scalar_one())
 
 
-def record_sighting(connection: Connection, sighting: Sighting, image_id: int | None) -> None:
-    """Store a sighting of the picture in row `image_id`; a newer one of its key replaces it."""
-    values = {
-        "size": sighting.size,
-        "mark": sighting.mark,
-        "image_id": image_id,
-        "outcome": sighting.outcome,
-        "reason": sighting.reason,
-        "terms": sighting.terms,
-        "inside": " ".join(sighting.inside),
-        "seen": sighting.seen,
-    }
+def record_sightings(
+    connection: Connection, met: Sequence[Sighting], image_ids: Sequence[int | None]
+) -> None:
+    """Store sightings, each of the picture in its image row; newer ones of a key replace it."""
+    if not met:
+        return
+    rows = [
+        {
+            "source_id": one.source_id,
+            "key": one.key,
+            "size": one.size,
+            "mark": one.mark,
+            "image_id": image_id,
+            "outcome": one.outcome,
+            "reason": one.reason,
+            "terms": one.terms,
+            "inside": " ".join(one.inside),
+            "seen": one.seen,
+        }
+        for one, image_id in zip(met, image_ids, strict=True)
+    ]
+    insert = insert_into(connection, sightings)
+    kept = {"source_id", "key"}
+    replaced = {name: insert.excluded[name] for name in rows[0] if name not in kept}
     connection.execute(
-        insert_into(connection, sightings)
-        .values(source_id=sighting.source_id, key=sighting.key, **values)
-        .on_conflict_do_update(index_elements=["source_id", "key"], set_=values)
+        insert.on_conflict_do_update(index_elements=["source_id", "key"], set_=replaced), rows
     )
 
 

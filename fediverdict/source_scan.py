@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from cache.publish import published_in
 from cache.record import image_row
 from cache.runs import Advance, Run, advance_run, record_finding
-from cache.sightings import JUDGED, inside_of, record_sighting, unchanged
+from cache.sightings import JUDGED, inside_of, record_sightings, unchanged
 from cache.verdict import Decision, Evidence, Feed
 from fediverdict.config import ScanSettings, Share
 from fediverdict.flow import ByteBudget, InOrder, Pace, Place
@@ -218,11 +218,13 @@ class SourceScan:
         self, connection: Connection, batch: Sequence[Seen], cursor: str | None
     ) -> list[Feed | None]:
         now = int(time.time())
+        read = [seen for seen in batch if seen.answer is not None and seen.was_read]
+        met = [seen.sighting(self._run.source_id, self._terms, now) for seen in read]
+        image_ids = [
+            image_row(connection, seen.sha256, now=now) if seen.sha256 else None for seen in read
+        ]
+        record_sightings(connection, met, image_ids)
         for seen in batch:
-            if seen.answer is not None and seen.was_read:
-                image_id = image_row(connection, seen.sha256, now=now) if seen.sha256 else None
-                sighting = seen.sighting(self._run.source_id, self._terms, now)
-                record_sighting(connection, sighting, image_id)
             if seen.is_finding:
                 record_finding(connection, self._run.id, seen.finding())
         scanned = sum(seen.answer is not None and seen.answer.scanned for seen in batch)

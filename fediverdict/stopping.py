@@ -2,10 +2,22 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+T = TypeVar("T")
+
+
+def run_until_stopped(main: Coroutine[Any, Any, T]) -> T:
+    """Run a command's coroutine; one that a second signal ended raises KeyboardInterrupt."""
+    try:
+        return asyncio.run(main)
+    except asyncio.CancelledError as error:
+        raise KeyboardInterrupt from error
 
 
 @contextmanager

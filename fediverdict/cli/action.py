@@ -22,7 +22,7 @@ from fediverdict.judgement import Judgements
 from fediverdict.locking import alone
 from fediverdict.parts import build_judge
 from fediverdict.rewriting import replace_file
-from fediverdict.stopping import stop_on_signals
+from fediverdict.stopping import run_until_stopped, stop_on_signals
 from scanner.policy import needs_calibration
 from scanner.sources.settings import FolderSettings, SourceSettings
 from scanner.sources.source import Item, Source
@@ -151,7 +151,9 @@ def act_on(
         make_folder(state_dir)
         busy = f"another process acts on run {run.id}; wait for it"
         with alone(state_dir / f"apply-{run.id}.lock", busy):
-            return asyncio.run(_carry_out(context, judge, settings, plan, _Report(plan, as_json)))
+            return run_until_stopped(
+                _carry_out(context, judge, settings, plan, _Report(plan, as_json))
+            )
     finally:
         judge.close()
 
@@ -172,6 +174,11 @@ async def _carry_out(
 
 async def _said_beforehand(plan: Plan, counts: dict[str, int], settings: SourceSettings) -> str:
     async with opened(settings) as source:
+        if source.location != plan.run.location:
+            raise UsageError(
+                f"run {plan.run.id} was over {plan.run.location}, but {plan.run.source} is "
+                f"{source.location} by now; scan it again"
+            )
         return said_beforehand(plan, counts, source)
 
 

@@ -21,11 +21,6 @@ class Report:
         self._counts: Counter[str] = Counter()
         self.progress = Progress("pictures")
 
-    @property
-    def found_any(self) -> bool:
-        """Whether a picture was flagged or is up for review."""
-        return any(self._counts[decision] for decision in FOUND)
-
     def add(self, seen: Seen, source: str | None = None) -> None:
         """Take one object; `source` is named where there are several."""
         self.progress.add()
@@ -61,7 +56,7 @@ class Report:
         if not complete:
             why = "stopped" if stopped else "the limit is reached"
             click.echo(printable(f"{why}; the same command goes on with run {run.id}"))
-        elif self.found_any or self._counts["inside"]:
+        elif any(self._counts[decision] for decision in FOUND) or self._counts["inside"]:
             click.echo(f"to act on what was found: fediverdict apply {run.id} --help")
 
     def _say(self, seen: Seen, source: str | None) -> None:

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 import click
 from sqlalchemy import Connection
 
-from cache.runs import Run, RunKind, RunState, begin_run, end_run, last_count, resume_run
+from cache.errors import CacheError
+from cache.runs import (
+    Run,
+    RunKind,
+    RunState,
+    begin_run,
+    count_findings,
+    end_run,
+    last_count,
+    resume_run,
+)
 from cache.sightings import source_row
 from fediverdict.cli.action import Intent, act_on, action_options, check, refuse_report_only
 from fediverdict.cli.context import Context, json_option, make_folder, pass_context
@@ -20,8 +30,10 @@ from fediverdict.locking import alone
 from fediverdict.moment import parse_moment
 from fediverdict.parts import build_judge
 from fediverdict.progress import Progress
+from fediverdict.seen import FOUND
 from fediverdict.source_scan import SourceScan, Wanted
-from fediverdict.stopping import stop_on_signals
+from fediverdict.stopping import run_until_stopped, stop_on_signals
+from scanner.errors import ScannerError
 from scanner.policy import load_policy
 from scanner.sources.settings import SourceSettings
 from scanner.sources.source import Source
@@ -91,11 +103,12 @@ def scan(  # noqa: PLR0913  # one an option
         judgements = Judgements(context.config, load_policy(context.config.scanner.policy))
         refuse_report_only(context, judgements, intent, beforehand=True)
     report = Report(as_json)
-    run = asyncio.run(_scan(context, one_pass, report))
+    run = run_until_stopped(_scan(context, one_pass, report))
     if run is None:
         return STOPPED
+    found = context.store.read_now(count_findings, run.id)  # also before it was cut short
     acted = act_on(context, run, settings, intent, as_json=as_json)
-    return acted or int(report.found_any)
+    return acted or int(any(found.get(decision) for decision in FOUND))
 
 
 async def _scan(context: Context, asked: Pass, report: Report) -> Run | None:
@@ -122,7 +135,11 @@ async def _judged(
         one_pass = SourceScan(
             judge, source, run, asked.scan, asked.source.share, report.add, asked.wanted
         )
-        complete = await _passed(context, one_pass, run, source, asked, stop)
+        try:
+            complete = await _passed(context, one_pass, run, source, asked, stop)
+        except (ScannerError, CacheError):
+            report.finish(run, asked.name, complete=False, stopped=True)
+            raise
         report.finish(run, asked.name, complete=complete, stopped=stop.is_set())
         if judge.scanner is None:
             report.warn("nothing can be scanned here; what nobody judged stays unknown")

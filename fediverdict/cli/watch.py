@@ -21,7 +21,7 @@ from fediverdict.locking import alone
 from fediverdict.parts import build_judge
 from fediverdict.seen import Seen
 from fediverdict.source_scan import SourceScan
-from fediverdict.stopping import stop_on_signals
+from fediverdict.stopping import run_until_stopped, stop_on_signals
 from fediverdict.watching import Watching
 from scanner.sources.settings import SourceSettings
 from scanner.sources.source import Source
@@ -45,7 +45,8 @@ def watch(
     named = dict(source_of(context.config, source) for source in sources)
     rated = {} if rate is None else {"rate_pictures_per_second": rate}
     settings = context.config.scan.model_copy(update=rated)
-    asyncio.run(_watch(context, named, prefix, settings, Report(as_json, only_findings=True)))
+    report = Report(as_json, only_findings=True)
+    run_until_stopped(_watch(context, named, prefix, settings, report))
     return 0
 
 

@@ -218,6 +218,15 @@ def test_a_file_that_was_replaced_since_is_not_deleted(run, config, folder, scan
     assert there(folder) == set(FILES) - {"a/red-2.png"}
 
 
+def test_a_source_that_is_elsewhere_by_now_is_not_touched(run, config, folder, scanned):
+    other = folder.parent / "other"
+    folder.rename(other)
+    config.write_text(config.read_text().replace('"pictures"', '"other"'))
+    ended = run("apply", "1", "--action", "delete", "--yes", config=config)
+    is_one_sentence(ended, 2, "other", "scan it again")
+    assert there(other) == set(FILES)
+
+
 def test_nobody_is_asked_where_nobody_can_answer(run, config, folder, scanned):
     ended = run("apply", "1", "--action", "delete", config=config)
     is_one_sentence(ended, 2, "--yes", "--dry-run")

@@ -123,6 +123,23 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(command):
     assert len(command.scanned()) == COUNT
 
 
+def test_ctrl_c_twice_ends_at_once_and_keeps_what_was_recorded(command):
+    process = command.start("scan", command.pictures, seconds=0.05)
+    command.until("SELECT count(*) FROM sightings", 10)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=WAIT_SECONDS)
+    assert process.returncode == 3
+    assert "Traceback" not in err
+    assert command.query("SELECT state FROM runs") == "stopped"
+    done = command.query("SELECT count(*) FROM sightings")
+    code, out, _ = command.run("scan", command.pictures, "--json")
+    assert code == 1
+    assert command.query("SELECT count(*) FROM sightings") == COUNT
+    assert len(out.splitlines()) - 1 >= COUNT - done
+
+
 def test_two_scans_of_one_source_at_once_are_refused(command):
     process = command.start("scan", command.pictures)
     command.until("SELECT count(*) FROM sightings", 1)
