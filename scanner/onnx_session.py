@@ -7,6 +7,7 @@ run at a time: what a batch needs is bounded by `scanner.batch`. A GPU is used w
 `scanner.device` names it, and never in silence a CPU instead.
 """
 
+import os
 import threading
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -100,7 +101,7 @@ def _open(path: Path, settings: ScannerSettings) -> Any:
         raise ModelError(NO_ONNX) from error
     onnxruntime.set_default_logger_severity(ERRORS_ONLY)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = settings.threads
+    options.intra_op_num_threads = settings.threads or _cores()
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.enable_cpu_mem_arena = True
@@ -118,6 +119,13 @@ def _open(path: Path, settings: ScannerSettings) -> Any:
             "its libraries are missing or no such device is there; use auto or cpu"
         )
     return session
+
+
+def _cores() -> int:
+    """Return how many cores this process may use; left to itself, ONNX Runtime takes them all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _provider(device: str, available: Sequence[str]) -> str:
