@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256 as sha256_of
 
 import rfc8785
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, select
 
 from cache.codes import Code, code_of, set_codes
 from cache.errors import UnknownPipeline
@@ -256,14 +256,16 @@ def _codes_of(
             images.c.id.in_(image_ids)
         )
     )
-    return {row.id: _code(row, own.get(row.id, ())) for row in rows}
+    return {image_id: _code(*code, own.get(image_id, ())) for image_id, *code in rows}
 
 
-def _code(row: Row[tuple[object, ...]], own: Iterable[Verdict]) -> Code | None:
+def _code(
+    pdq: bytes | None, quality: int | None, phash: bytes | None, own: Iterable[Verdict]
+) -> Code | None:
     """Return a picture's code: for an animation that of the frame our newest verdict names."""
-    of_frames = [verdict for verdict in own if verdict.pdq not in (None, row.pdq)]
+    of_frames = [verdict for verdict in own if verdict.pdq not in (None, pdq)]
     if not of_frames:
-        return code_of(row.pdq, row.pdq_quality, row.phash)
+        return code_of(pdq, quality, phash)
     newest = max(of_frames, key=lambda verdict: verdict.issued)
     return code_of(newest.pdq, newest.pdq_quality)
 

@@ -16,10 +16,11 @@ IN_LIST = 500
 
 def insert_into(connection: Connection, table: Table) -> "sqlite.Insert | postgresql.Insert":
     """Return an INSERT that knows ON CONFLICT, for the connection's database."""
-    return _inserts[connection.dialect.name](table)
+    return _insert(connection.dialect.name, table)
 
 
-_inserts = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
+def _insert(dialect: str, table: Table) -> "sqlite.Insert | postgresql.Insert":
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
 @cache
@@ -35,7 +36,7 @@ def upsert(
     Made once for each database, for that takes longer than running it. A row is left alone where
     its column `later` is higher than the new one's.
     """
-    statement = _inserts[dialect](table)
+    statement = _insert(dialect, table)
     new = statement.excluded
     return statement.on_conflict_do_update(
         index_elements=key,
