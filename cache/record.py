@@ -256,7 +256,10 @@ def _codes_of(
             images.c.id.in_(image_ids)
         )
     )
-    return {image_id: _code(*code, own.get(image_id, ())) for image_id, *code in rows}
+    return {
+        image_id: _code(pdq, quality, phash, own.get(image_id, ()))
+        for image_id, pdq, quality, phash in rows
+    }
 
 
 def _code(
