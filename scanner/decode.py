@@ -26,7 +26,7 @@ from scanner.perceptual import perceptual
 from scanner.picture import Picture
 from scanner.png import SIGNATURE
 from scanner.png_strict import check_png
-from scanner.thumbnail import SIDE, flatten, shrink, turn
+from scanner.thumbnail import FRAME_PIXELS_MAX, SIDE, flatten, shrink, turn
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")
 ORIENTATION = 0x0112
@@ -162,7 +162,9 @@ def _jpeg_frames(data: bytes, image: Image.Image, limits: Limits) -> Iterator[Im
             if not number:
                 raise
             return
-        view = shrink(flatten(image))
+        view = flatten(image)
+        if view.width * view.height > FRAME_PIXELS_MAX:
+            view = shrink(view)  # else as drafted: reducing it further takes longer than decoding
         yield view.copy() if view is image else view
 
 

@@ -22,7 +22,8 @@ TEXT_BYTES = 1 << 16
 """Bytes unpacked of one compressed text."""
 NOTES_BYTES = 8 << 20
 """Bytes of notes looked at in one file."""
-SEGMENTS_MAX = 100_000
+SEGMENTS_MAX = 400_000
+"""Segments walked of one JPEG."""
 PICTURES_MAX = 64
 """Pictures a multi-picture JPEG may declare."""
 MPF, MP_ENTRY, MP_ENTRY_BYTES = b"MPF\0", 0xB002, 16
@@ -55,12 +56,7 @@ class Layout(NamedTuple):
 def layout(data: bytes, media_type: str) -> Layout:
     """Return what a file consists of beside its pixels; never raises for damaged ones."""
     walk = WALKS.get(media_type)
-    if walk is None:
-        return Layout([], [])
-    try:
-        return walk(data)
-    except (IndexError, struct.error, Doubt):
-        return Layout([], [])
+    return Layout([], []) if walk is None else walk(data)
 
 
 def _jpeg(data: bytes) -> Layout:
@@ -99,13 +95,21 @@ def _jpeg_end(
         end = at + 2 if marker in BARE - {SOS} else at + 2 + int.from_bytes(data[at + 2 : at + 4])
         body = data[at + 4 : end]
         if marker == SOS:
-            end = end_of_scan(data, end)
+            end = _end_of_scan(data, end, stop)
         elif marker == COM or APP0 <= marker <= APP15:
             notes.append(Note(body, marker != COM))
         if marker == APP2 and body.startswith(MPF) and not declared:
-            declared = list(_declared(data, at + 4 + len(MPF), stop))
+            with suppress(struct.error):  # a table that is cut off declares nothing
+                declared = list(_declared(data, at + 4 + len(MPF), stop))
         at = end
     return stop, declared
+
+
+def _end_of_scan(data: bytes, start: int, stop: int) -> int:
+    try:
+        return end_of_scan(data, start)
+    except Doubt:
+        return stop
 
 
 def _declared(data: bytes, base: int, stop: int) -> Iterator[tuple[int, int]]:

@@ -175,6 +175,18 @@ def test_archives_scripts_and_programs_are_known_in_exif_too(what):
     assert found(in_exif(MORE[what])) == (POLYGLOT,)
 
 
+def test_a_jpeg_without_an_end_is_looked_through_as_well():
+    """Some decoders need none once all rows are there."""
+    assert inside(in_comment(MORE["php"])[:-2], "image/jpeg") == (POLYGLOT,)
+
+
+@pytest.mark.parametrize("at", [4, 8, 20, 40])
+def test_a_broken_table_of_further_pictures_hides_nothing(at):
+    table = jpeg_segment(0xE2, (b"MPF\0II*\0\x08\0\0\0\1\0\2\xb0" + b"\xff" * 40)[:at])
+    data = in_comment(MORE["php"])
+    assert inside(data[:2] + table + data[2:] + b"more", "image/jpeg") == (APPENDED, POLYGLOT)
+
+
 def test_previews_in_exif_are_usual():
     assert found(in_exif(PICTURES["jpeg"])) == ()
     assert found(in_chunk(b"eXIf", b"II*\0\x08\0\0\0\0\0" + PICTURES["jpeg"])) == ()
