@@ -14,13 +14,14 @@ class Picture:
     """A decoded picture, small enough to keep.
 
     `frames` are upright RGB, reduced to at most 512 pixels on the short side (a JPEG's to a
-    megapixel, as its decoder gives them): one for each judged frame of the file, and more where viewers may show it otherwise (`views.py`). The first
-    frame's come first, the others in an order that spreads over the film, so that whoever stops
-    early has seen some of every part; `frame_numbers` says for each which frame of the file it is
-    (from 0; the still of an AVIF film is 0 too). `pdq_variants` are the PDQ hashes of the eight
-    rotations and mirror images, the first that of the picture itself; `width` and `height` are
-    those of the canvas as it is shown, in pixels. `frames_seen` < `frames_total`: not all
-    was judged. `inside` says what else the file holds, and never changes a decision.
+    megapixel, as its decoder gives them): one for each judged frame of the file, and more where
+    viewers may show it otherwise (`views.py`). The first frame's come first, the others in an
+    order that spreads over the film, so that whoever stops early has seen some of every part;
+    `frame_numbers` says for each which frame of the file it is (from 0; the still of an AVIF film
+    is 0 too). `pdq_variants` are the PDQ hashes of the eight rotations and mirror images, the
+    first that of the picture itself; `width` and `height` are those of the canvas as it is shown,
+    in pixels. `frames_seen` < `frames_total`: not all was judged. `inside` says what else the
+    file holds, and never changes a decision.
     """
 
     fingerprint: Fingerprint
