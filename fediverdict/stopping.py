@@ -27,6 +27,7 @@ def stop_on_signals(say: Callable[[], None] = lambda: None) -> Iterator[asyncio.
 
     def on_signal() -> None:
         if stop.is_set() and task is not None:
+            loop.set_exception_handler(lambda *_: None)  # what is let go has nothing to say
             task.cancel()
         elif not stop.is_set():
             stop.set()
