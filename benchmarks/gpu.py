@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import io
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -23,7 +22,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -35,8 +33,8 @@ import fediverdict  # noqa: F401  first: it sets how many threads numpy's BLAS t
 from benchmarks.report import Report, Row, note
 from benchmarks.scan.fedi_safety import DEFAULT_THREADS
 from benchmarks.scan.instance import instance
-from benchmarks.scan.pictures import checkpoint, jpeg
-from scanner.policy import SHIPPED, load_policy
+from benchmarks.scan.pictures import checkpoint, distinct, quiet_policy
+from scanner.policy import load_policy
 from scanner.preprocess import Pixels
 from scanner.settings import ScannerSettings
 
@@ -44,8 +42,6 @@ TIMES = 20.0
 """How many times the peer's pictures a second ours are to be."""
 ROUNDS = 5
 MATMUL = 8192
-BASES = 23 * 7
-"""Photos of the demo, each in seven brightnesses."""
 CALLERS = 2
 """Threads that call the classifier at once, as the scanner's batcher does."""
 
@@ -152,7 +148,7 @@ def _whole_path(
 ) -> None:
     numbers = count()
     cores = os.cpu_count() or 1
-    policy = str(_quiet_policy(folder))
+    policy = str(quiet_policy(folder))
     settings = {**common, "decoders": cores, "policy": policy}
     with asyncio.Runner() as runner, instance(folder, **settings) as judge:
 
@@ -178,30 +174,6 @@ def _whole_path(
             "theirs": lambda: _in_threads(theirs.judge, fresh["theirs"], DEFAULT_THREADS),
         }
         _take_turns(report, "whole path", works, counts, asked, prepare)
-
-
-def distinct(number: int) -> bytes:
-    """Return a JPEG whose file and content no other number has; it looks like few others' photo.
-
-    The coarsest steps of its first quantisation table spell the number.
-    """
-    data = bytearray(_base(number % BASES))
-    table = data.index(b"\xff\xdb") + 5
-    data[table + 60 : table + 64] = bytes(1 + (number >> shift) % 128 for shift in (21, 14, 7, 0))
-    return bytes(data)
-
-
-@cache
-def _base(number: int) -> bytes:
-    return jpeg(number)
-
-
-def _quiet_policy(folder: Path) -> Path:
-    """Write a policy by which random weights flag nothing: near flags would spare scans."""
-    text = (SHIPPED / "test.toml").read_text("utf-8")
-    path = folder / "quiet.toml"
-    path.write_text(re.sub(r"(?m)^threshold = \d+", "threshold = 10000", text), "utf-8")
-    return path
 
 
 def _fewer(pictures: int) -> int:

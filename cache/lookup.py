@@ -78,6 +78,8 @@ class StoredFingerprint:
     pdq_quality: int | None
     phash: bytes | None
     variants: tuple[bytes, ...]
+    media_type: str | None = None
+    inside: tuple[str, ...] = ()  # what else the file holds
 
 
 def _of_verdicts(kind: MatchKind) -> Select[tuple[object, ...]]:
@@ -147,6 +149,8 @@ _OWN_FINGERPRINT = Prepared(
         images.c.pdq_quality,
         images.c.phash,
         images.c.pdq_variants,
+        images.c.media_type,
+        images.c.inside,
     ).where(images.c.sha256 == _SHA256, images.c.fingerprinted)
 )
 
@@ -154,9 +158,10 @@ _OWN_FINGERPRINT = Prepared(
 def own_fingerprint(connection: Connection, sha256: bytes) -> StoredFingerprint | None:
     """Return the fingerprint that this instance computed for `sha256`, so nothing is decoded."""
     for row in _OWN_FINGERPRINT.rows(connection, sha256=sha256):
-        image_id, content, pdq, pdq_quality, phash, packed = row
-        variants = split_variants(packed)
-        return StoredFingerprint(image_id, sha256, content, pdq, pdq_quality, phash, variants)
+        image_id, content, pdq, quality, phash, packed, media_type, inside = row
+        variants, words = split_variants(packed), tuple(inside.split()) if inside else ()
+        computed = (content, pdq, quality, phash, variants)
+        return StoredFingerprint(image_id, sha256, *computed, media_type, words)
     return None
 
 

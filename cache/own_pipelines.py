@@ -1,8 +1,10 @@
 """Remembers the pipelines that this instance scanned with, so that its old verdicts keep sense.
 
-Decides which one is in use: of the settings in force, the one last used. Every other is retired:
-its flags are remembered, its clean verdicts count no more (design, "Deciding", step 4). Without
-this, a process that has not loaded the model would not know how to read our own verdicts.
+Decides which one is in use: of the settings in force, the one last used, together with those of
+its family, which are other precisions of the very same model (a GPU scans the backlog in bf16, a
+server new pictures in fp32). Every other is retired: its flags are remembered, its clean verdicts
+count no more (design, "Deciding", step 4). Without this, a process that has not loaded the model
+would not know how to read our own verdicts.
 
 One that scored in shadow stays in shadow, also when shadow mode ends, until scans are made with
 it. One that ever decided here never goes into shadow: what it flagged would be forgotten.
@@ -28,9 +30,13 @@ def remember_own_pipeline(
     settings: str,
     thresholds: Mapping[str, int],
     now: int,
+    family: str = "",
 ) -> None:
-    """Note that `pipeline` (hex id) scans here now; `settings` names model and policy."""
-    values = _values(settings, thresholds, now)
+    """Note that `pipeline` (hex id) scans here now; `settings` names model and policy.
+
+    `family` is equal for pipelines that differ in nothing but precision, "" for one of its own.
+    """
+    values = _values(settings, thresholds, now) | {"family": family}
     connection.execute(
         insert_into(connection, own_pipelines)
         .values(pipeline=pipeline, **values)
@@ -41,15 +47,21 @@ def remember_own_pipeline(
 def load_own_pipelines(connection: Connection, settings: str) -> dict[str, PipelineTerms]:
     """Return the terms of every pipeline of ours.
 
-    The one in use by `settings` is the default, those that only ever scored in shadow are in
-    shadow, all others are retired.
+    Those in use by `settings` are default, those that only ever scored in shadow are in shadow,
+    all others are retired.
     """
     rows = connection.execute(select(own_pipelines).order_by(own_pipelines.c.used)).all()
-    in_use = next((row.pipeline for row in reversed(rows) if row.settings == settings), None)
+    of_settings = [row for row in rows if row.settings == settings]
+    last = of_settings[-1] if of_settings else None
+    in_use = {
+        row.pipeline
+        for row in of_settings
+        if last and (row is last or (row.family and row.family == last.family))
+    }
     return {
         row.pipeline: PipelineTerms(
             json.loads(row.thresholds),
-            PipelineState.DEFAULT if row.pipeline == in_use else _past_state(row.settings),
+            PipelineState.DEFAULT if row.pipeline in in_use else _past_state(row.settings),
         )
         for row in rows
     }

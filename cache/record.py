@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256 as sha256_of
+from typing import NamedTuple
 
 import rfc8785
 from sqlalchemy import Connection, select
@@ -31,38 +32,43 @@ def record_image(
     variants: Sequence[bytes] = (),
 ) -> int:
     """Store one fingerprint as `record_images` does, and return the picture's row id."""
-    record_images(connection, [(fingerprint, variants)], now=now)
+    record_images(connection, [Computed(fingerprint, variants)], now=now)
     return image_row(connection, fingerprint.sha256, now=now)
 
 
-def record_images(
-    connection: Connection,
-    computed: Iterable[tuple[FingerprintLike, Sequence[bytes]]],
-    *,
-    now: int,
-) -> None:
-    """Store fingerprints that this instance computed; of one sha256 the last one stays.
+class Computed(NamedTuple):
+    """What this instance found out of a file by decoding it, but for its pixels.
 
-    With each come the 8 dihedral PDQ codes, the identity first, or none of them; they are kept so
-    that a known picture needs no decoding.
+    With the fingerprint come the 8 dihedral PDQ codes, the identity first, or none of them: they
+    are kept so that a known picture needs no decoding.
     """
-    rows = [_image_values(fingerprint, variants, now) for fingerprint, variants in computed]
+
+    fingerprint: FingerprintLike
+    variants: Sequence[bytes] = ()
+    media_type: str | None = None
+    inside: Sequence[str] = ()  # what else the file holds, words of the scanner
+
+
+def record_images(connection: Connection, computed: Iterable[Computed], *, now: int) -> None:
+    """Store what this instance computed of pictures; of one sha256 the last one stays."""
+    rows = [_image_values(one, now) for one in computed]
     if not rows:
         return
     updated = tuple(name for name in rows[0] if name not in ("sha256", "created"))
     connection.execute(upsert(connection.dialect.name, images, ("sha256",), updated), rows)
 
 
-def _image_values(
-    fingerprint: FingerprintLike, variants: Sequence[bytes], now: int
-) -> dict[str, object]:
+def _image_values(one: Computed, now: int) -> dict[str, object]:
+    fingerprint = one.fingerprint
     return {
         "sha256": fingerprint.sha256,
         "content": fingerprint.content,
         "pdq": fingerprint.pdq,
         "pdq_quality": fingerprint.pdq_quality,
-        "pdq_variants": b"".join(variants) or None,
+        "pdq_variants": b"".join(one.variants) or None,
         "phash": fingerprint.phash,
+        "media_type": one.media_type,
+        "inside": " ".join(one.inside) or None,
         "fingerprinted": True,
         "created": now,
     }

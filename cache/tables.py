@@ -94,6 +94,7 @@ own_pipelines = Table(  # what this instance ever scanned with; the newest of `s
     metadata,
     Column("pipeline", Text, primary_key=True),  # hex id
     Column("settings", Text, nullable=False),  # which model by which policy, as configured
+    Column("family", Text, nullable=False, default=""),  # equal for precisions of one model
     Column("thresholds", Text, nullable=False),  # JSON {label: 1..10000}, as last used
     Column("used", BigInteger, nullable=False),
 )
@@ -109,6 +110,8 @@ images = Table(
     Column("pdq_quality", SmallInteger),
     Column("pdq_variants", LargeBinary),  # the 8 dihedral codes in a row, 256 bytes
     Column("phash", LargeBinary),
+    Column("media_type", Text),
+    Column("inside", Text),  # what else the file holds, space-separated, e.g. appended-data
     Column("fingerprinted", Boolean, nullable=False, default=False),  # by us, in full
     Column("created", BigInteger, nullable=False),
 )

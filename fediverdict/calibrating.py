@@ -16,7 +16,7 @@ import numpy as np
 from sqlalchemy import Connection
 
 from cache.calibration import Calibration, calibration_of
-from cache.judgement import PipelineState
+from cache.judgement import PipelineState, PipelineTerms
 from cache.testcard import is_test_card
 from fediverdict.config import BUNDLED
 from fediverdict.judgement import Judgements
@@ -166,8 +166,8 @@ class Calibrating:
 def is_report_only(connection: Connection, judgements: Judgements) -> bool:
     """Tell whether nothing may be deleted here yet, for want of a calibration.
 
-    Scans are made with one pipeline; it must have been calibrated with the rules and thresholds
-    in force now. The bundled model with the shipped `test` policy needs none.
+    Each pipeline that scans here must have been calibrated with the rules and thresholds in force
+    now. The bundled model with the shipped `test` policy needs none.
     """
     judgement = judgements.current(connection)
     in_use = [
@@ -175,9 +175,14 @@ def is_report_only(connection: Connection, judgements: Judgements) -> bool:
         for name, terms in judgement.pipelines.items()
         if terms.state is PipelineState.DEFAULT
     ]
-    if len(in_use) != 1:  # nothing was scanned by these settings yet
+    if not in_use:  # nothing was scanned by these settings yet
         return True
-    [(name, terms)] = in_use
+    return any(_is_untried(connection, judgements, name, terms) for name, terms in in_use)
+
+
+def _is_untried(
+    connection: Connection, judgements: Judgements, name: str, terms: PipelineTerms
+) -> bool:
     if _is_bundled_test(judgements, terms.thresholds):
         return False
     found = calibration_of(connection, name)

@@ -23,7 +23,7 @@ from cache.verdict import Decision, FingerprintLike
 from fediverdict.config import Share
 from fediverdict.judgement import Judgements
 from fediverdict.look import Answer, Look, could_not, own_verdicts
-from fediverdict.recording import Recorder
+from fediverdict.recording import Recorder, Scan
 from fediverdict.scanning import Scanner
 from fediverdict.scoring import Scorer
 from scanner.errors import OverLimit, Undecodable
@@ -62,15 +62,15 @@ class Judge:
         """
         started = time.perf_counter()
         key = sha256_of(data)
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = self._flights[key] = asyncio.create_task(self._judge(data, key, name))
-            flight.add_done_callback(lambda _: self._flights.pop(key, None))
-        answer = await asyncio.shield(flight)
+        known = await self.look_again(key)
+        if known is not None and not self.must_scan(known):
+            answer = known.answer()
+        else:
+            answer = await asyncio.shield(self._flight(data, key))
         await self.share([answer], share)
-        return replace(answer, seconds=time.perf_counter() - started)
+        return replace(answer.named(name), seconds=time.perf_counter() - started)
 
-    async def look(self, data: bytes, sha256: bytes, name: str | None = None) -> Look | Answer:
+    async def look(self, data: bytes, sha256: bytes) -> Look | Answer:
         """Look a picture up, decoding it only where that is needed; no scan, no write.
 
         Gives an Answer for what could not be judged.
@@ -79,7 +79,7 @@ class Judge:
         if known is not None and not self.must_scan(known):
             return known
         try:
-            async with self._open(data, sha256, name) as opened:
+            async with self._open(data, sha256) as opened:
                 return await self._look_at(opened.facts)
         except (Undecodable, OverLimit) as error:
             return could_not(error)
@@ -116,26 +116,31 @@ class Judge:
             if scanner is not None:
                 scanner.close()
 
-    async def _judge(self, data: bytes, sha256: bytes, name: str | None) -> Answer:
-        known = await self.look_again(sha256)
-        if known is not None and not self.must_scan(known):
-            return known.answer()
+    def _flight(self, data: bytes, sha256: bytes) -> asyncio.Task[Answer]:
+        """Return the one task that judges these bytes now."""
+        flight = self._flights.get(sha256)
+        if flight is None:
+            flight = self._flights[sha256] = asyncio.create_task(self._judge(data, sha256))
+            flight.add_done_callback(lambda _: self._flights.pop(sha256, None))
+        return flight
+
+    async def _judge(self, data: bytes, sha256: bytes) -> Answer:
         try:
-            while (answer := await self._read(data, sha256, name)) is None:
+            while (answer := await self._read(data, sha256)) is None:
                 await self._loaded()
         except (Undecodable, OverLimit) as error:
             return could_not(error)
         return answer
 
-    async def _read(self, data: bytes, sha256: bytes, name: str | None) -> Answer | None:
+    async def _read(self, data: bytes, sha256: bytes) -> Answer | None:
         """Decode and look up, and scan if need be; None where the model is not loaded yet.
 
         No decoder waits for a model: others need it to answer by what is known.
         """
-        async with self._open(data, sha256, name) as opened:
+        async with self._open(data, sha256) as opened:
             look = await self._look_at(opened.facts)
             if self._scorer is None or not self.must_scan(look):
-                await self.store.write(self._recorder.remember, opened.facts)
+                await self.store.write_together(self._recorder.remember, opened.facts)
                 return look.answer()
             if self.scanner is None or self.scanner.classifier is None:
                 return None
@@ -150,23 +155,25 @@ class Judge:
         scored = await scorer.score(opened)
         shadow = await scorer.score_in_shadow(opened)
         opened.give_back()
-        await self.store.write(self._recorder.record, opened.facts, scored, shadow)
-        self.judgements.forget()
+        scan = Scan(opened.facts, scored, shadow)
+        await self.store.write_together(self._recorder.record, scan)
+        self.judgements.forget_unless_known(scored.classifier.pipeline_id)
         look = await self.store.read(self._after_scan, opened.facts)
         return look.answer(scanned=True)
 
-    def _open(
-        self, data: bytes, sha256: bytes, name: str | None
-    ) -> AbstractAsyncContextManager[Opened]:
-        return self._pool.open(data, sha256, seed=frame_seed(self._secret, sha256), name=name)
+    def _open(self, data: bytes, sha256: bytes) -> AbstractAsyncContextManager[Opened]:
+        return self._pool.open(data, sha256, seed=frame_seed(self._secret, sha256))
 
     async def _look_at(self, facts: Facts) -> Look:
         look = await self.store.read(self._look_up, facts.fingerprint, facts.pdq_variants)
-        return look.of(facts)
+        return replace(look, media_type=facts.media_type, inside=facts.inside)
 
     def _look_again(self, connection: Connection, sha256: bytes) -> Look | None:
         known = own_fingerprint(connection, sha256)
-        return None if known is None else self._look_up(connection, known, known.variants)
+        if known is None:
+            return None
+        look = self._look_up(connection, known, known.variants)
+        return replace(look, media_type=known.media_type, inside=known.inside)
 
     def _look_up_given(self, connection: Connection, given: FingerprintLike) -> Look:
         known = self._look_again(connection, given.sha256)
@@ -180,7 +187,8 @@ class Judge:
 
     def _after_scan(self, connection: Connection, facts: Facts) -> Look:
         found, variants = facts.fingerprint, facts.pdq_variants
-        return self._decided(connection, found, variants, can_scan=False).of(facts)
+        look = self._decided(connection, found, variants, can_scan=False)
+        return replace(look, media_type=facts.media_type, inside=facts.inside)
 
     def _decided(
         self,

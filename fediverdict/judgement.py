@@ -70,12 +70,15 @@ class Judgements:
         self._read_at, self._read_in = time.monotonic(), snapshot
         return self._judgement
 
-    def adopt(self, connection: Connection, pipeline: str, now: int) -> Judgement:
+    def adopt(
+        self, connection: Connection, pipeline: str, now: int, *, family: str = ""
+    ) -> Judgement:
         """Note that scans are made with `pipeline` from now on, and return the judgement.
 
-        It is not kept here: the transaction may yet roll back, and others must not see it sooner.
+        `family` is equal for those that differ in precision alone. The judgement
+        is not kept here: the transaction may yet roll back, and others must not see it sooner.
         """
-        terms = PipelineTerms(self._own_thresholds(pipeline), PipelineState.DEFAULT)
+        terms = self._terms_in_use(pipeline)
         before = self._read(connection)
         if before.pipelines.get(pipeline) == terms:
             return before
@@ -85,6 +88,7 @@ class Judgements:
             settings=self._settings,
             thresholds=terms.thresholds,
             now=now,
+            family=family,
         )
         judgement = self._read(connection)
         settle_if_changed(connection, judgement, now=now)
@@ -108,9 +112,14 @@ class Judgements:
         )
         return self._read(connection) if noted else None
 
-    def forget(self) -> None:
-        """Read the tables anew at the next call; to be called when an adoption is committed."""
-        self._judgement = None
+    def forget_unless_known(self, pipeline: str) -> None:
+        """Read the tables anew at the next call, should they have told nothing of the pipeline.
+
+        To be called when an adoption is committed.
+        """
+        held = self._judgement
+        if held is not None and held.pipelines.get(pipeline) != self._terms_in_use(pipeline):
+            self._judgement = None
 
     def breaks_a_rule(self, scores: Mapping[str, int], pipeline: str) -> bool:
         """Tell whether the scores of a pipeline that scans here break a rule of ours."""
@@ -133,6 +142,9 @@ class Judgements:
         """What the pipeline in shadow is remembered by: its policy and model, as configured."""
         shadow = self.config.scanner.shadow
         return _settings_text(shadow, self._shadow_policy or load_policy(shadow.policy))
+
+    def _terms_in_use(self, pipeline: str) -> PipelineTerms:
+        return PipelineTerms(self._own_thresholds(pipeline), PipelineState.DEFAULT)
 
     def _own_thresholds(self, pipeline: str) -> dict[str, int]:
         listed = self.config.pipelines.get(pipeline)

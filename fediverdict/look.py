@@ -15,7 +15,8 @@ from cache.verdict import (
     Verdict,
 )
 from scanner.errors import OverLimit, Undecodable
-from scanner.facts import Facts
+from scanner.inside import Inside
+from scanner.media_types import is_mismatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,14 @@ class Answer:
     evidence: Evidence = Evidence()
     scanned: bool = False
     seconds: float = 0.0
-    inside: tuple[str, ...] = ()  # what else the file holds, where it was decoded for this answer
+    media_type: str | None = None
+    inside: tuple[str, ...] = ()  # what else the file holds
+
+    def named(self, name: str | None) -> "Answer":
+        """Return the answer for a file that came with this name or media type."""
+        if name is None or self.media_type is None or not is_mismatch(self.media_type, name):
+            return self
+        return replace(self, inside=tuple(sorted({*self.inside, Inside.TYPE_MISMATCH})))
 
     @property
     def own(self) -> list[Verdict]:
@@ -44,6 +52,7 @@ class Look:
     fingerprint: FingerprintLike
     evidence: Evidence
     outcome: Outcome
+    media_type: str | None = None
     inside: tuple[str, ...] = ()
 
     def answer(self, *, scanned: bool = False) -> Answer:
@@ -55,12 +64,9 @@ class Look:
             self.outcome,
             self.evidence,
             scanned=scanned,
+            media_type=self.media_type,
             inside=self.inside,
         )
-
-    def of(self, facts: Facts) -> "Look":
-        """Return the look with what decoding the picture showed beside its fingerprint."""
-        return replace(self, inside=facts.inside)
 
 
 def could_not(error: Undecodable | OverLimit) -> Answer:

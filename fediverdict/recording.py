@@ -1,20 +1,33 @@
 """What the judge writes: fingerprints, our own verdicts, and what of them enters the feeds.
 
-Every function runs in one transaction of the store, and doing the same twice changes nothing.
+Every function runs in a transaction of the store, and doing the same twice changes nothing.
+Scans that end at the same time are written together: most of the cost is for the first one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
 from sqlalchemy import Connection
 
-from cache.publish import is_published, publish_verdict, published_in
-from cache.record import pipeline_row, record_image, record_verdict
+from cache.publish import is_published, publish_verdict, published_among
+from cache.record import Computed, pipeline_row, record_images, record_verdicts
 from cache.verdict import SELF, Basis, Feed, Verdict
 from fediverdict.judgement import Judgements
 from fediverdict.scoring import Scored
 from scanner.facts import Facts
+from scanner.pipeline import family_of
 
 DAY_SECONDS = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A picture that was scanned: its facts, the scores that decide, and those in shadow."""
+
+    facts: Facts
+    scored: Scored
+    shadow: Scored | None = None
 
 
 class Recorder:
@@ -27,24 +40,20 @@ class Recorder:
     def _now(self) -> int:
         return int(self._clock())
 
-    def remember(self, connection: Connection, facts: Facts) -> None:
+    def remember(self, connection: Connection, known: Sequence[Facts]) -> None:
         """Keep the fingerprints that were computed, so the next request decodes nothing."""
-        record_image(connection, facts.fingerprint, now=self._now, variants=facts.pdq_variants)
+        computed = [Computed(f.fingerprint, f.pdq_variants, f.media_type, f.inside) for f in known]
+        record_images(connection, computed, now=self._now)
 
-    def record(
-        self, connection: Connection, facts: Facts, scored: Scored, shadow: Scored | None
-    ) -> None:
-        """Store a scan; what already stands in a feed stays true."""
-        now, pipeline = self._now, scored.classifier.pipeline_id
-        judgement = self._judgements.adopt(connection, pipeline, now)
-        pipeline_row(connection, scored.classifier.pipeline)
-        self.remember(connection, facts)
-        verdict = self._verdict(facts, scored)
-        record_verdict(connection, verdict, judgement, now=now)
-        if published_in(connection, verdict.sha256) is not None:
-            publish_verdict(connection, verdict, judgement, now=now)
-        if shadow is not None:
-            self._record_shadow(connection, facts, shadow)
+    def record(self, connection: Connection, scans: Sequence[Scan]) -> None:
+        """Store scans; what already stands in a feed stays true."""
+        self.remember(connection, [scan.facts for scan in scans])
+        decided = [(scan.facts, scan.scored) for scan in scans]
+        for some in _by_pipeline(decided):
+            self._record(connection, some)
+        tried = [(scan.facts, scan.shadow) for scan in scans if scan.shadow is not None]
+        for some in _by_pipeline(tried):
+            self._record_shadow(connection, some)
 
     def not_published(self, connection: Connection, verdicts: Sequence[Verdict]) -> list[Verdict]:
         """Return those that are yet to be published; reads only."""
@@ -57,13 +66,27 @@ class Recorder:
         for verdict in verdicts:
             publish_verdict(connection, verdict, judgement, now=now)
 
-    def _record_shadow(self, connection: Connection, facts: Facts, shadow: Scored) -> None:
-        """Store the scores of the pipeline in shadow, unless it is one that counts."""
-        pipeline, now = shadow.classifier.pipeline_id, self._now
-        judgement = self._judgements.adopt_shadow(connection, pipeline, now)
+    def _record(self, connection: Connection, scans: Sequence[tuple[Facts, Scored]]) -> None:
+        """Store the scans of one pipeline."""
+        classifier, now = scans[0][1].classifier, self._now
+        family, pipeline = family_of(classifier.pipeline), classifier.pipeline_id
+        judgement = self._judgements.adopt(connection, pipeline, now, family=family)
+        pipeline_row(connection, classifier.pipeline)
+        verdicts = [self._verdict(facts, scored) for facts, scored in scans]
+        record_verdicts(connection, verdicts, judgement, now=now)
+        published = published_among(connection, [verdict.sha256 for verdict in verdicts])
+        for verdict in verdicts:
+            if verdict.sha256 in published:
+                publish_verdict(connection, verdict, judgement, now=now)
+
+    def _record_shadow(self, connection: Connection, scans: Sequence[tuple[Facts, Scored]]) -> None:
+        """Store the scores of a pipeline in shadow, unless it is one that counts."""
+        classifier, now = scans[0][1].classifier, self._now
+        judgement = self._judgements.adopt_shadow(connection, classifier.pipeline_id, now)
         if judgement is not None:
-            pipeline_row(connection, shadow.classifier.pipeline)
-            record_verdict(connection, self._verdict(facts, shadow), judgement, now=now)
+            pipeline_row(connection, classifier.pipeline)
+            verdicts = [self._verdict(facts, scored) for facts, scored in scans]
+            record_verdicts(connection, verdicts, judgement, now=now)
 
     def _verdict(self, facts: Facts, scored: Scored) -> Verdict:
         found, now = facts.fingerprint, self._now
@@ -83,3 +106,14 @@ class Recorder:
             frames_seen=scored.frames_seen,
             frames_total=facts.frames_total,
         )
+
+
+def _by_pipeline(
+    scans: Iterable[tuple[Facts, Scored]],
+) -> Iterable[Sequence[tuple[Facts, Scored]]]:
+    """Give the scans of each pipeline together."""
+
+    def pipeline(scan: tuple[Facts, Scored]) -> str:
+        return scan[1].classifier.pipeline_id
+
+    return [list(some) for _, some in groupby(sorted(scans, key=pipeline), key=pipeline)]

@@ -10,6 +10,7 @@ wait is bounded by how many pictures are open, which is the callers' business.
 import asyncio
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import Literal
 
@@ -24,6 +25,7 @@ from scanner.settings import ScannerSettings
 
 State = Literal["ready", "loading", "failed"]
 Scores = list[dict[str, int]]
+Batch = list[tuple[Pixels, asyncio.Future[Scores]]]
 
 BATCHES_AT_ONCE = 2
 """On a device of its own: while it computes one batch, the next is copied to it."""
@@ -84,9 +86,9 @@ class Scanner:
             work = asyncio.get_running_loop().run_in_executor(
                 self._threads, self._score, [pixels for pixels, _ in batch]
             )
-            work.add_done_callback(lambda done, batch=batch: self._finish(done, batch))
+            work.add_done_callback(partial(self._finish, batch))
 
-    def _next_batch(self) -> list[tuple[Pixels, asyncio.Future[Scores]]]:
+    def _next_batch(self) -> Batch:
         """Take those who wait, until their windows fill a batch."""
         batch = [self._waiting.popleft()]
         windows = len(batch[0][0])
@@ -95,9 +97,7 @@ class Scanner:
             windows += len(batch[-1][0])
         return batch
 
-    def _finish(
-        self, done: "asyncio.Future[Scores]", batch: list[tuple[Pixels, asyncio.Future[Scores]]]
-    ) -> None:
+    def _finish(self, batch: Batch, done: asyncio.Future[Scores]) -> None:
         """Give each picture its scores, or all of them the error."""
         self._running -= 1
         error = done.exception()

@@ -41,6 +41,12 @@ def pipeline_id(description: Mapping[str, str]) -> str:
     return hashlib.sha256(rfc8785.dumps(dict(description))).hexdigest()
 
 
+def family_of(description: Mapping[str, str]) -> str:
+    """Return what is equal for two pipelines that differ in nothing but precision (hex)."""
+    rest = {name: value for name, value in description.items() if name != "precision"}
+    return hashlib.sha256(rfc8785.dumps(rest)).hexdigest()
+
+
 def whole_picture(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return open_clip's preprocessing settings so that nothing is cropped away unseen.
 

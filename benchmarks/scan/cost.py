@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.report import Report, Row, note
 from benchmarks.scan.instance import cpu_seconds, instance
 from benchmarks.scan.peer import CLEAN_PEER, let_peer_judge
-from benchmarks.scan.pictures import checkpoint, jpeg
+from benchmarks.scan.pictures import checkpoint, distinct, quiet_policy
 from cache.verdict import Decision
 from fediverdict.judge import Answer, Judge
 from scanner.fingerprint import sha256_of
@@ -51,8 +51,15 @@ def _add(report: Report, architecture: str, measured: dict[str, float]) -> None:
 
 async def _measure(folder: Path, architecture: str) -> dict[str, float]:
     weights = str(checkpoint(folder, architecture))
-    settings = {"model": weights, "architecture": architecture, "device": "cpu", "batch": BATCH}
-    with instance(folder, CODES, backend="torch", **settings) as judge:
+    settings = {
+        "model": weights,
+        "architecture": architecture,
+        "backend": "torch",
+        "device": "cpu",
+        "batch": BATCH,
+        "policy": str(quiet_policy(folder)),
+    }
+    with instance(folder, CODES, **settings) as judge:
         ways = await _ways(judge, architecture)
         found: dict[str, list[float]] = {name: [] for name in ways}
         for turn in range(ROUNDS[architecture] + 1):
@@ -65,7 +72,9 @@ async def _measure(folder: Path, architecture: str) -> dict[str, float]:
 
 async def _ways(judge: Judge, architecture: str) -> dict[str, Callable[[], Awaitable[float]]]:
     numbers = iter(range(1_000_000))
-    known = jpeg(next(numbers))
+    let_peer_judge(judge.store, [])
+    await asyncio.sleep(1.5)  # trust is read once a second
+    known = distinct(next(numbers))
     first = await judge.judge(known)
     if not first.scanned:
         raise RuntimeError(f"the first picture should be scanned, not {first.decision}")
@@ -74,12 +83,12 @@ async def _ways(judge: Judge, architecture: str) -> dict[str, Callable[[], Await
         return await _timed(judge, [known] * HITS, judge.judge, together=1)
 
     async def from_peer() -> float:
-        fresh = [jpeg(next(numbers)) for _ in range(DECODED)]
+        fresh = [distinct(next(numbers)) for _ in range(DECODED)]
         let_peer_judge(judge.store, [sha256_of(data) for data in fresh])
         return await _timed(judge, fresh, _expect_reuse(judge), together=2)
 
     async def perceptual() -> float:
-        fresh = [jpeg(next(numbers)) for _ in range(DECODED)]
+        fresh = [distinct(next(numbers)) for _ in range(DECODED)]
 
         async def look(data: bytes) -> object:
             return await judge.look(data, sha256_of(data))
@@ -87,7 +96,7 @@ async def _ways(judge: Judge, architecture: str) -> dict[str, Callable[[], Await
         return await _timed(judge, fresh, look, together=2)
 
     async def scan() -> float:
-        fresh = [jpeg(next(numbers)) for _ in range(2 * BATCH)]
+        fresh = [distinct(next(numbers)) for _ in range(2 * BATCH)]
         return await _timed(judge, fresh, judge.judge, together=2 * BATCH)
 
     return {EXACT: exact, FIRST: from_peer, PERCEPTUAL: perceptual, f"scan, {architecture}": scan}

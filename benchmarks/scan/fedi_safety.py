@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from PIL import Image
 
 from benchmarks.report import Report, Row, note
 from benchmarks.scan.instance import instance
-from benchmarks.scan.pictures import checkpoint, jpeg
+from benchmarks.scan.pictures import checkpoint, distinct, quiet_policy
 from fediverdict.judge import Judge
 from scanner.export import export_model
 from scanner.policy import load_policy
@@ -56,10 +57,15 @@ def main() -> int:
 def _measure(folder: Path, runner: asyncio.Runner) -> dict[str, float]:
     """Return the pictures a second of each way."""
     weights = checkpoint(folder, ARCHITECTURE)
-    common = {"model": str(weights), "architecture": ARCHITECTURE, "batch": BATCH, "device": "cpu"}
-    policy = load_policy("test")
-    int8 = folder / "int8.onnx"
-    export_model(ScannerSettings.model_validate(common), policy, int8, precision="int8")
+    common: dict[str, Any] = {
+        "model": str(weights),
+        "architecture": ARCHITECTURE,
+        "batch": BATCH,
+        "device": "cpu",
+        "policy": str(quiet_policy(folder)),
+    }
+    settings = ScannerSettings.model_validate(common)
+    int8 = export_model(settings, load_policy(settings.policy), "int8", folder / "int8.onnx").path
     theirs = fedi_safety(weights)
     numbers = count()
     with (
@@ -71,8 +77,8 @@ def _measure(folder: Path, runner: asyncio.Runner) -> dict[str, float]:
             "ours, int8": lambda data: runner.run(ours(quantised, data)),
         }
         for threads in (DEFAULT_THREADS, *TRIED_THREADS):
-            ways[f"{threads} threads"] = lambda data, n=threads: theirs(data, n)
-        return _rates(ways, lambda: [jpeg(next(numbers)) for _ in range(PICTURES)])
+            ways[f"{threads} threads"] = partial(theirs, threads=threads)
+        return _rates(ways, lambda: [distinct(next(numbers)) for _ in range(PICTURES)])
 
 
 def _rates(
@@ -102,7 +108,7 @@ async def ours(judge: Judge, pictures: list[bytes]) -> None:
     await asyncio.gather(*map(one, pictures))
 
 
-def fedi_safety(weights: Path) -> Callable[[list[bytes], int], object]:
+def fedi_safety(weights: Path) -> Callable[..., object]:
     """Return what judges pictures in fedi-safety's way with so many threads."""
     import open_clip  # noqa: PLC0415
     import torch  # noqa: PLC0415

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 import migrations
+from cache.codes import Code, set_codes
 from cache.database import Store
-from cache.record import own_issuer
-from cache.tables import codes, images
+from cache.record import image_rows, own_issuer
 from fediverdict.config import Config
 from fediverdict.judge import Judge
 from fediverdict.parts import build_judge
@@ -52,20 +52,5 @@ def fill(connection: Connection, count: int) -> None:
     issuer = own_issuer(connection, now=now)
     rng = np.random.default_rng(1)
     hashes = [rng.bytes(32) for _ in range(count)]
-    connection.execute(images.insert(), [{"sha256": sha, "created": now} for sha in hashes])
-    rows = connection.execute(select(images.c.id).order_by(images.c.id)).scalars().all()[-count:]
-    connection.execute(
-        codes.insert(),
-        [
-            {
-                "image_id": image_id,
-                "issuer_id": issuer,
-                "pdq": rng.bytes(32),
-                "pdq_quality": 100,
-                "phash": rng.bytes(32),
-                "withdrawn": False,
-                "changed": number,
-            }
-            for number, image_id in enumerate(rows, 1)
-        ],
-    )
+    ids = image_rows(connection, hashes, now=now).values()
+    set_codes(connection, issuer, {one: Code(rng.bytes(32), 100, rng.bytes(32)) for one in ids})

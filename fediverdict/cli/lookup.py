@@ -80,8 +80,9 @@ async def _answer(judge: Judge, picture: str) -> Answer:
         look: Look | Answer = await judge.look_up(LookupItem(bytes.fromhex(picture)))
     else:
         data = read_picture(Path(picture), judge.limits.image_bytes)
-        look = await judge.look(data, sha256_of(data), Path(picture).name)
-    return look if isinstance(look, Answer) else look.answer()
+        look = await judge.look(data, sha256_of(data))
+    answer = look if isinstance(look, Answer) else look.answer()
+    return answer.named(None if SHA256.fullmatch(picture) else picture)
 
 
 def read_picture(path: Path, limit_bytes: int) -> bytes:

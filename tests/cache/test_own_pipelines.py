@@ -38,6 +38,17 @@ def test_a_checkpoint_that_changed_under_one_name_retires_the_one_before(store):
     }
 
 
+def test_precisions_of_one_model_are_in_use_together_and_retired_together(store):
+    for name, family, now in (("aa", "f", 1), ("bb", "f", 2), ("cc", "g", 3)):
+        store.write_now(
+            remember_own_pipeline, name, settings="s", thresholds={}, now=now, family=family
+        )
+        if now == 2:
+            assert states(store, "s") == dict.fromkeys(("aa", "bb"), PipelineState.DEFAULT)
+    retired = PipelineState.RETIRED
+    assert states(store, "s") == {"aa": retired, "bb": retired, "cc": PipelineState.DEFAULT}
+
+
 def test_using_a_pipeline_again_takes_its_new_thresholds(store):
     remember(store, "aa", "model", 1, threshold=5000)
     remember(store, "aa", "model", 2, threshold=7000)

@@ -11,6 +11,7 @@ from cache.judgement import Judgement, PipelineState, PipelineTerms
 from cache.lookup import findings_of_image, findings_of_images
 from cache.publish import publish_verdict, published_among
 from cache.record import (
+    Computed,
     NewFinding,
     image_rows,
     pipeline_row,
@@ -72,7 +73,7 @@ def _made_up(seed):
         fingerprint(f"{i}", content=rng.choice([None, b"c" * 32, b"d" * 32]), phash=None)
         for i in range(6)
     ]
-    computed = [(rng.choice(pictures), ()) for _ in range(8)]
+    computed = [Computed(rng.choice(pictures)) for _ in range(8)]
     said = [
         own_verdict(
             {"test-pattern": rng.choice([0, 6_000, None]), "shape": rng.choice([0, 9_999])},
@@ -103,7 +104,7 @@ def _left_by(store, many, computed, said, found):
             record_images(connection, computed, now=NOW)
             record_verdicts(connection, said, BOTH, now=NOW)
         else:
-            for picture, variants in computed:
+            for picture, variants, *_ in computed:
                 record_image(connection, picture, now=NOW, variants=variants)
             for verdict in said:
                 record_verdict(connection, verdict, BOTH, now=NOW)
@@ -165,7 +166,7 @@ def test_one_pipeline_never_described_refuses_the_whole_batch(store):
 def test_more_than_one_in_list_is_stored_as_well(store, number):
     pictures = [fingerprint(f"many {i}") for i in range(number)]
     store.write_now(_described)
-    store.write_now(record_images, [(picture, ()) for picture in pictures], now=NOW)
+    store.write_now(record_images, [Computed(picture) for picture in pictures], now=NOW)
     said = [own_verdict(BAD, picture) for picture in pictures]
     store.write_now(record_verdicts, said, BOTH, now=NOW)
     assert [len(rows) for rows in store.read_now(_stored)] == [number] * 3
@@ -173,8 +174,8 @@ def test_more_than_one_in_list_is_stored_as_well(store, number):
 
 def test_a_fingerprint_that_was_computed_anew_takes_the_old_ones_place(store):
     old, new = fingerprint("a"), fingerprint("a", pdq=b"n" * 32, content=None)
-    store.write_now(record_images, [(old, (old.pdq,))], now=NOW)
-    store.write_now(record_images, [(new, ())], now=NOW + 5)
+    store.write_now(record_images, [Computed(old, (old.pdq,))], now=NOW)
+    store.write_now(record_images, [Computed(new)], now=NOW + 5)
     (row,) = store.read_now(_stored)[0]
     assert (row["pdq"], row["content"], row["pdq_variants"]) == (b"n" * 32, None, None)
     assert row["created"] == NOW
@@ -185,7 +186,7 @@ def test_a_code_that_did_not_change_is_not_numbered_again(store):
 
     def act(connection):
         _described(connection)
-        record_images(connection, [(fingerprint("a"), ())], now=NOW)
+        record_images(connection, [Computed(fingerprint("a"))], now=NOW)
         record_verdicts(connection, [own_verdict(BAD, fingerprint("a"))], BOTH, now=NOW)
         set_codes(connection, 1, {})
         return connection.execute(sa.select(codes.c.changed)).scalars().all()
@@ -199,7 +200,7 @@ def test_findings_of_many_are_those_of_each(store):
     pictures = [fingerprint(f"{i}", content=b"c" * 32 if i < 4 else None) for i in range(6)]
 
     def act(connection):
-        record_images(connection, [(picture, ()) for picture in pictures], now=NOW)
+        record_images(connection, [Computed(picture) for picture in pictures], now=NOW)
         for number, picture in enumerate(pictures[1:6:2]):
             for rule in ("pattern", "shape")[: number + 1]:
                 new = NewFinding(picture.sha256, rule, Finding.ESCALATED, "", "an admin")
@@ -219,7 +220,7 @@ def test_what_stands_in_our_feeds_is_told_of_many_at_once(store):
 
     def act(connection):
         _described(connection)
-        record_images(connection, [(picture, ()) for picture in pictures], now=NOW)
+        record_images(connection, [Computed(picture) for picture in pictures], now=NOW)
         said = [own_verdict({"test-pattern": 0, "shape": 0}, picture) for picture in pictures]
         record_verdicts(connection, said, BOTH, now=NOW)
         for verdict in said[:2]:
