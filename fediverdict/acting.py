@@ -26,6 +26,7 @@ from cache.runs import (
 )
 from cache.sightings import Sighting, forget_sighting, unchanged
 from cache.verdict import Decision
+from fediverdict.config import ScanSettings
 from fediverdict.judge import Judge
 from fediverdict.seen import COULD_NOT, terms_of
 from scanner.errors import (
@@ -87,16 +88,19 @@ class Acting:
         judge: Judge,
         source: Source,
         plan: Plan,
-        batch: int,
+        settings: ScanSettings,
         tell: Tell,
         rewrite: Rewrite | None = None,
     ) -> None:
-        self._judge, self._source, self._plan, self._batch = judge, source, plan, batch
+        self._judge, self._source, self._plan = judge, source, plan
+        self._batch, self._patience = settings.act_batch, settings.unreachable_in_a_row
+        self._unanswered = 0  # objects in a row
         self._tell, self._rewrite = tell, rewrite
         self._terms = terms_of(judge.limits)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Act on every finding, until `stop` is set; raises SourceUnreachable."""
+        """Act on every finding, until `stop` is set; raises SourceUnreachable after too many
+        objects in a row that got no answer."""
         after = 0
         while page := await self._judge.store.read(self._plan.page, after):
             for start in range(0, len(page), self._batch):
@@ -126,13 +130,18 @@ class Acting:
             return _became(finding, ItemState.SKIPPED, why)
         item = Item(finding.key, finding.size, finding.mark)
         try:
-            return await self._do(finding, item)
-        except SourceUnreachable:
-            raise
+            became = await self._do(finding, item)
+        except SourceUnreachable as error:
+            self._unanswered += 1
+            if self._unanswered > self._patience:
+                raise
+            return _became(finding, ItemState.FAILED, str(error))
         except SourceChanged as error:
             return await self._changed(finding, item, str(error))
         except ScannerError as error:
             return _became(finding, ItemState.FAILED, str(error))
+        self._unanswered = 0
+        return became
 
     async def _do(self, finding: Finding, item: Item) -> Finding:
         if self._plan.action is Action.DELETE:

@@ -86,6 +86,7 @@ class ScanSettings(Settings):
     write_seconds: Annotated[float, Field(gt=0, le=60)] = 1.0
     stop_seconds: Annotated[float, Field(ge=0)] = 20.0
     act_batch: Annotated[int, Field(ge=1)] = 32
+    unreachable_in_a_row: Annotated[int, Field(ge=0)] = 16
     retry_seconds: Annotated[float, Field(gt=0)] = 5.0
     retry_seconds_max: Annotated[float, Field(gt=0)] = 600.0
 

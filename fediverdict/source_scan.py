@@ -67,6 +67,7 @@ class SourceScan:
         self._order = InOrder(settings.window)
         self._pictures: set[asyncio.Task[None]] = set()
         self._done: list[tuple[Place, Seen]] = []
+        self._doubtful: list[tuple[Place, Seen]] = []  # unreadable, or the source is away
         self._read = 0  # objects read, or about to be
         self._cut = False  # more would have been read, but for the limit
         self._failure: BaseException | None = None
@@ -91,6 +92,8 @@ class SourceScan:
             await self._finish(writing, halting, complete=complete)
             complete = complete and not (self._pictures or self._cut or self._failure)
             await _cancel(*self._pictures)
+            if complete:
+                self._believe()  # it was listed to its end
             self._closing = True
             self._wake.set()
             await writing
@@ -142,12 +145,36 @@ class SourceScan:
                 self._cut = True  # its place stays open: the next pass begins before it
                 return
             self._read += 1
-            seen = await self._judged(item)
+            try:
+                seen = await self._judged(item)
+            except SourceUnreachable as error:
+                self._doubt(place, Seen(item, problem=str(error)), error)
+                return
+        self._settle(place, seen)
+
+    def _settle(self, place: Place, seen: Seen) -> None:
+        """Let an object be recorded."""
         if seen.answer is None:
-            self._source.forget(item)
+            self._source.forget(seen.item)
         self._done.append((place, seen))
         if len(self._done) >= self._settings.write_batch:
             self._wake.set()
+
+    def _doubt(self, place: Place, seen: Seen, error: SourceUnreachable) -> None:
+        """Hold an object back: either it alone cannot be read, or the source is away.
+
+        The next that is read tells; after too many in a row it is taken to be away, and the next
+        pass begins before the first of them.
+        """
+        self._doubtful.append((place, seen))
+        if len(self._doubtful) > self._settings.unreachable_in_a_row:
+            raise error
+
+    def _believe(self) -> None:
+        """The source answers, so what could not be read is unreadable by itself."""
+        doubtful, self._doubtful = self._doubtful, []
+        for place, seen in doubtful:
+            self._settle(place, seen)
 
     async def _unchanged(self, item: Item) -> Seen | None:
         """Return what is known of an unchanged object; None if it has to be read or scanned."""
@@ -184,6 +211,7 @@ class SourceScan:
                 return Seen(item, problem=str(error))
             except OverLimit:
                 return Seen(item, problem="it grew since it was listed; the next pass reads it")
+            self._believe()
             answer = await self._judge.judge(data, self._share, name=item.key)
             sha256 = answer.fingerprint.sha256 if answer.fingerprint else sha256_of(data)
         return Seen(item, _lean(await self._with_inside(answer, sha256)), sha256)

@@ -162,11 +162,12 @@ async def _carry_out(
     context: Context, judge: Judge, settings: SourceSettings, plan: Plan, report: "_Report"
 ) -> int:
     rewrite = _rewriter(judge, settings) if plan.action is Action.STRIP else None
-    batch = context.config.scan.act_batch
     try:
         with stop_on_signals() as stop:
             async with opened(settings) as source:
-                await Acting(judge, source, plan, batch, report.add, rewrite).run(stop)
+                await Acting(judge, source, plan, context.config.scan, report.add, rewrite).run(
+                    stop
+                )
     finally:
         report.finish()
     return FAILED if report.counts[ItemState.FAILED] or stop.is_set() else 0

@@ -18,6 +18,7 @@ class FakeSource:
         self.reads, self.deleted, self.forgotten = [], [], []
         self.in_flight = self.bytes_in_flight = self.most = self.most_bytes = 0
         self.away = False
+        self.broken = set()  # keys that get no answer
         self.read_seconds = 0.0
         self.sizes = {}  # what the listing says, where it is wrong
         self.modified = {}
@@ -46,6 +47,8 @@ class FakeSource:
     async def read(self, item, limit_bytes):
         self._reach()
         self.reads.append(item.key)
+        if item.key in self.broken:
+            raise SourceUnreachable(f"{item.key}: 500")
         data = self._the_one(item)
         if len(data) > limit_bytes:
             raise OverLimit(f"{item.key} has more than {limit_bytes} bytes")

@@ -9,7 +9,7 @@ from cache.runs import ItemState, findings_page, load_run, mark_findings
 from cache.tables import sightings
 from cache.verdict import Decision, Finding
 from fediverdict.acting import Acting, Action, Plan
-from fediverdict.config import Config
+from fediverdict.config import Config, ScanSettings
 from fediverdict.judgement import Judgements
 from scanner.errors import SourceUnreachable
 from scanner.fingerprint import sha256_of
@@ -42,10 +42,11 @@ class Acts:
         self.run = self.scans.store.read_now(load_run, self.scans.last)
         return self
 
-    def acting(self, decisions=FLAGGED, action=Action.DELETE, batch=2, scans=None, rewrite=None):
+    def acting(self, decisions=FLAGGED, action=Action.DELETE, patience=16, scans=None):
         plan = Plan(self.run, action, decisions)
         judge = (scans or self.scans).judge
-        return Acting(judge, self.source, plan, batch, self._tell, rewrite)
+        settings = ScanSettings(act_batch=2, unreachable_in_a_row=patience)
+        return Acting(judge, self.source, plan, settings, self._tell)
 
     async def delete(self, decisions=FLAGGED, stop=None, **options):
         await self.acting(decisions, **options).run(stop or asyncio.Event())
@@ -157,11 +158,26 @@ async def test_a_source_that_goes_away_leaves_the_rest_to_be_done_later(acts):
 
     whole, acts.source.delete = acts.source.delete, gone
     with pytest.raises(SourceUnreachable):
-        await acts.delete()
+        await acts.delete(patience=0)
     assert acts.states()["red-1.png"] == "found"
     acts.source.delete = whole
     await acts.delete()
     assert len(acts.source.deleted) == 2
+
+
+async def test_one_object_that_gets_no_answer_fails_alone_and_is_tried_again(acts):
+    async def broken(item):
+        if item.key == "red-1.png":
+            raise SourceUnreachable("red-1.png: 500")
+        await whole(item)
+
+    whole, acts.source.delete = acts.source.delete, broken
+    await acts.delete(patience=1)
+    assert acts.source.deleted == ["red-2.png"]
+    assert acts.became["red-1.png"] == (ItemState.FAILED, "red-1.png: 500")
+    acts.source.delete = whole
+    await acts.delete()
+    assert acts.states()["red-1.png"] == "acted"
 
 
 async def test_a_stop_keeps_what_is_not_reached_as_it_was(acts, monkeypatch):

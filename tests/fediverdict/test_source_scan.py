@@ -292,6 +292,34 @@ async def test_a_source_that_goes_away_ends_the_pass_and_loses_nothing(scans):
     assert len(source.reads) == 40 - recorded
 
 
+async def test_one_object_that_gets_no_answer_does_not_stop_the_rest(scans):
+    source = FakeSource(pictures(12))
+    source.broken = {"0003.png", "0011.png"}
+    told, complete = await scans.over(source)
+    assert complete
+    assert {key for key, seen in told.items() if seen.problem} == source.broken
+    source.broken = set()
+    source.reads.clear()
+    await scans.over(source)
+    assert sorted(source.reads) == ["0003.png", "0011.png"]
+
+
+@pytest.mark.parametrize(("count", "is_away"), [(4, False), (5, True)])
+async def test_so_many_without_an_answer_mean_that_the_source_is_away(scans, count, is_away):
+    source = FakeSource(pictures(10))
+    source.broken = set(sorted(source.objects)[10 - count :])
+    one_at_a_time = {"unreachable_in_a_row": 4, "pictures_in_flight": 1, "write_batch": 1}
+    settings = QUICK.model_copy(update=one_at_a_time)
+    if not is_away:
+        _, complete = await scans.over(source, settings=settings)
+        assert complete
+        return
+    with pytest.raises(SourceUnreachable):
+        await scans.over(source, settings=settings)
+    run = scans.store.read_now(load_run, scans.run().id)
+    assert run.cursor == "0004.png"  # the next pass begins with the first that got no answer
+
+
 async def test_a_fault_of_the_model_ends_the_pass(scans, scanner, monkeypatch):
     def fail(_):
         raise ModelError("the device is gone")
