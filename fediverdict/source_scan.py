@@ -67,7 +67,8 @@ class SourceScan:
         self._order = InOrder(settings.window)
         self._pictures: set[asyncio.Task[None]] = set()
         self._done: list[tuple[Place, Seen]] = []
-        self._doubtful: list[tuple[Place, Seen]] = []  # unreadable, or the source is away
+        self._doubtful: list[tuple[int, Place, Seen]] = []  # unreadable, or the source is away
+        self._doubts = 0
         self._read = 0  # objects read, or about to be
         self._cut = False  # more would have been read, but for the limit
         self._failure: BaseException | None = None
@@ -93,7 +94,7 @@ class SourceScan:
             complete = complete and not (self._pictures or self._cut or self._failure)
             await _cancel(*self._pictures)
             if complete:
-                self._believe()  # it was listed to its end
+                self._believe(self._doubts)  # it was listed to its end
             self._closing = True
             self._wake.set()
             await writing
@@ -166,14 +167,16 @@ class SourceScan:
         The next that is read tells; after too many in a row it is taken to be away, and the next
         pass begins before the first of them.
         """
-        self._doubtful.append((place, seen))
+        self._doubts += 1
+        self._doubtful.append((self._doubts, place, seen))
         if len(self._doubtful) > self._settings.unreachable_in_a_row:
             raise error
 
-    def _believe(self) -> None:
-        """The source answers, so what could not be read is unreadable by itself."""
-        doubtful, self._doubtful = self._doubtful, []
-        for place, seen in doubtful:
+    def _believe(self, doubts: int) -> None:
+        """The source answered after the first `doubts`: those are unreadable by themselves."""
+        settled = [one for one in self._doubtful if one[0] <= doubts]
+        self._doubtful = [one for one in self._doubtful if one[0] > doubts]
+        for _, place, seen in settled:
             self._settle(place, seen)
 
     async def _unchanged(self, item: Item) -> Seen | None:
@@ -203,6 +206,7 @@ class SourceScan:
             return Seen(item, Answer(Decision.OVER_LIMIT, said))
         await self._pace.wait()
         async with self._bytes.hold(item.size):
+            doubts = self._doubts
             try:
                 data = await self._source.read(item, item.size)
             except SourceUnreachable:
@@ -211,7 +215,7 @@ class SourceScan:
                 return Seen(item, problem=str(error))
             except OverLimit:
                 return Seen(item, problem="it grew since it was listed; the next pass reads it")
-            self._believe()
+            self._believe(doubts)
             answer = await self._judge.judge(data, self._share, name=item.key)
             sha256 = answer.fingerprint.sha256 if answer.fingerprint else sha256_of(data)
         return Seen(item, _lean(await self._with_inside(answer, sha256)), sha256)

@@ -165,9 +165,8 @@ async def _carry_out(
     try:
         with stop_on_signals() as stop:
             async with opened(settings) as source:
-                await Acting(judge, source, plan, context.config.scan, report.add, rewrite).run(
-                    stop
-                )
+                acting = Acting(judge, source, plan, context.config.scan, report.add, rewrite)
+                await acting.run(stop)
     finally:
         report.finish()
     return FAILED if report.counts[ItemState.FAILED] or stop.is_set() else 0

@@ -3,8 +3,11 @@
 import asyncio
 
 import pytest
+from pydantic import ValidationError
 
+from fediverdict.config import Config, ScanSettings
 from fediverdict.flow import ByteBudget, InOrder, Pace
+from scanner.limits import Limits
 
 
 async def test_the_sum_of_bytes_reaches_the_limit_and_never_passes_it():
@@ -54,6 +57,13 @@ async def test_who_is_cancelled_when_its_turn_has_come_gives_it_back():
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert budget.held == 0
+
+
+def test_the_largest_picture_must_fit_into_what_may_be_in_flight():
+    limits = Limits(image_bytes=1_000)
+    assert Config(limits=limits, scan=ScanSettings(bytes_in_flight=1_000))
+    with pytest.raises(ValidationError, match="bytes_in_flight"):
+        Config(limits=limits, scan=ScanSettings(bytes_in_flight=999))
 
 
 async def _held(budget, size):

@@ -171,6 +171,16 @@ async def test_pictures_and_bytes_in_flight_stay_within_their_limits(scans):
     assert source.most_bytes <= limit
 
 
+async def test_a_rate_holds_reading_back_and_not_what_is_unchanged(scans):
+    source, loop = FakeSource(pictures(11)), asyncio.get_running_loop()
+    settings = QUICK.model_copy(update={"rate_pictures_per_second": 20.0})
+    started = loop.time()
+    await scans.over(source, settings=settings)
+    assert loop.time() - started >= 0.5
+    await asyncio.wait_for(scans.over(source, settings=settings), 0.4)
+    assert len(source.reads) == 11
+
+
 async def test_bytes_stay_in_flight_until_they_are_judged(scans, scanner):
     """What waits for the scanner is memory as well."""
     source = FakeSource(pictures(10))
