@@ -1,6 +1,6 @@
 """The scanner's figures: what an answer costs, and how many pictures a second, beside its peer.
 
-`python -m benchmarks.scanner` runs every part; `python -m benchmarks.scanner cost peer` those
+`python -m benchmarks.scanner` runs every part; `python -m benchmarks.scanner cost fedi_safety` those
 named. Each part prints a table and writes benchmarks/results/scanner_PART.json.
 """
 
@@ -10,7 +10,7 @@ import sys
 PARTS = {
     "fingerprints": "decode, PDQ and pHash of one JPEG",
     "cost": "core-milliseconds an answer, by the way it is found",
-    "peer": "pictures a second beside fedi-safety's way",
+    "fedi_safety": "pictures a second beside fedi-safety's way",
     "hostile": "10,000 mutations and other hostile files through the pool",
     "memory": "100,000 pictures: peak memory, growth, kill -9 and restart (half an hour)",
 }

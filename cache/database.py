@@ -39,6 +39,9 @@ Item = TypeVar("Item")
 BUSY_TIMEOUT_MS = 30_000
 """How long a write on SQLite waits for another process's write."""
 
+CACHE_KIB = 8_192
+"""KiB of pages that a connection to SQLite keeps; the system's own cache has the rest."""
+
 CONNECT_TIMEOUT_SECONDS = 10
 
 CLOSED = "The store is closed."
@@ -250,7 +253,7 @@ def _prepare_sqlite(raw: object, _record: object) -> None:
         "journal_mode = WAL",
         "synchronous = FULL",  # survives a power cut, not only kill -9
         "foreign_keys = ON",
-        "cache_size = -65536",
+        f"cache_size = -{CACHE_KIB}",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

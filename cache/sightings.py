@@ -29,7 +29,6 @@ class Sighting:
     seen: int
     reason: str = ""  # why it could not be judged
     terms: str = ""  # digest of the limits it was met under
-    inside: tuple[str, ...] = ()  # what else its bytes hold, e.g. appended-data
 
 
 def source_row(connection: Connection, *, name: str, kind: str, location: str) -> int:
@@ -59,7 +58,6 @@ def record_sightings(
             "outcome": one.outcome,
             "reason": one.reason,
             "terms": one.terms,
-            "inside": " ".join(one.inside),
             "seen": one.seen,
         }
         for one, image_id in zip(met, image_ids, strict=True)
@@ -89,8 +87,7 @@ def unchanged(
     if row is None:
         return None
     sha256 = bytes(row.sha256) if row.sha256 is not None else None
-    inside = tuple(row.inside.split())
-    said = (row.outcome, row.seen, row.reason, row.terms, inside)
+    said = (row.outcome, row.seen, row.reason, row.terms)
     return Sighting(source_id, key, size, mark, sha256, *said)
 
 
@@ -99,15 +96,3 @@ def forget_sighting(connection: Connection, *, source_id: int, key: str) -> None
     connection.execute(
         delete(sightings).where(sightings.c.source_id == source_id, sightings.c.key == key)
     )
-
-
-def inside_of(connection: Connection, sha256: bytes) -> tuple[str, ...]:
-    """Return what was found inside the very same bytes wherever they were met before."""
-    found = connection.execute(
-        select(sightings.c.inside)
-        .join_from(sightings, images, images.c.id == sightings.c.image_id)
-        .where(images.c.sha256 == sha256, sightings.c.inside != "")
-        .order_by(sightings.c.id)
-        .limit(1)
-    ).scalar_one_or_none()
-    return tuple(found.split()) if found else ()

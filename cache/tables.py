@@ -204,7 +204,6 @@ sightings = Table(
     Column("outcome", Text, nullable=False),  # judged | undecodable | over-limit
     Column("reason", Text, nullable=False, default=""),  # why it could not be judged
     Column("terms", Text, nullable=False, default=""),  # digest of the limits it was met under
-    Column("inside", Text, nullable=False, default=""),  # space-separated: appended-data, ..
     Column("seen", BigInteger, nullable=False),
     UniqueConstraint("source_id", "key"),
 )

@@ -66,7 +66,7 @@ class Judge:
         if known is not None and not self.must_scan(known):
             answer = known.answer()
         else:
-            answer = await asyncio.shield(self._flight(data, key))
+            answer = await self._joined(data, key)
         await self.share([answer], share)
         return replace(answer.named(name), seconds=time.perf_counter() - started)
 
@@ -110,19 +110,22 @@ class Judge:
         return self._pool.processes
 
     def close(self) -> None:
-        """End the decoders and let go of the scanners' threads."""
+        """Let go of what is under way, end the decoders and the scanners' threads."""
+        for flight in self._flights.values():
+            flight.cancel()
         self._pool.close()
         for scanner in (self.scanner, self._shadow):
             if scanner is not None:
                 scanner.close()
 
-    def _flight(self, data: bytes, sha256: bytes) -> asyncio.Task[Answer]:
-        """Return the one task that judges these bytes now."""
+    async def _joined(self, data: bytes, sha256: bytes) -> Answer:
+        """Wait for the one task that judges these bytes now; who joins it causes no scan."""
         flight = self._flights.get(sha256)
-        if flight is None:
-            flight = self._flights[sha256] = asyncio.create_task(self._judge(data, sha256))
-            flight.add_done_callback(lambda _: self._flights.pop(sha256, None))
-        return flight
+        if flight is not None:
+            return replace(await asyncio.shield(flight), scanned=False)
+        flight = self._flights[sha256] = asyncio.create_task(self._judge(data, sha256))
+        flight.add_done_callback(lambda _: self._flights.pop(sha256, None))
+        return await asyncio.shield(flight)
 
     async def _judge(self, data: bytes, sha256: bytes) -> Answer:
         try:

@@ -100,7 +100,7 @@ class Scanner:
     def _finish(self, batch: Batch, done: asyncio.Future[Scores]) -> None:
         """Give each picture its scores, or all of them the error."""
         self._running -= 1
-        error = done.exception()
+        error = asyncio.CancelledError() if done.cancelled() else done.exception()
         found = iter(() if error else done.result())
         for pixels, scores in batch:
             own = list(islice(found, len(pixels)))

@@ -17,7 +17,6 @@ from fediverdict.look import Answer
 from scanner.limits import Limits
 from scanner.sources.source import Item
 
-TYPE_MISMATCH = "type-mismatch"
 FOUND = frozenset({Decision.FLAGGED, Decision.REVIEW})
 COULD_NOT = frozenset({Decision.UNDECODABLE, Decision.OVER_LIMIT})
 DECODERS = ("pillow", "av")
@@ -100,7 +99,6 @@ class Seen:
             seen=now,
             reason=answer.sentence if could_not else "",
             terms=terms,
-            inside=answer.inside,
         )
 
 

@@ -17,14 +17,14 @@ from typing import Any
 from sqlalchemy import Connection
 
 from cache.publish import published_in
-from cache.record import image_row
+from cache.record import image_rows
 from cache.runs import Advance, Run, advance_run, record_finding
-from cache.sightings import JUDGED, inside_of, record_sightings, unchanged
+from cache.sightings import JUDGED, record_sightings, unchanged
 from cache.verdict import Decision, Evidence, Feed
 from fediverdict.config import ScanSettings, Share
 from fediverdict.flow import ByteBudget, InOrder, Pace, Place
 from fediverdict.judge import Answer, Judge
-from fediverdict.seen import COULD_NOT, TYPE_MISMATCH, Seen, terms_of
+from fediverdict.seen import Seen, terms_of
 from scanner.errors import OverLimit, SourceError, SourceUnreachable
 from scanner.fingerprint import sha256_of
 from scanner.sources.source import Item, Source
@@ -194,7 +194,7 @@ class SourceScan:
         look = await self._judge.look_again(sighting.sha256) if sighting.sha256 else None
         if look is None or self._judge.must_scan(look):
             return None
-        answer = replace(look.answer(), inside=sighting.inside)
+        answer = look.answer().named(item.key)
         await self._judge.share([answer], self._share)
         return Seen(item, _lean(answer), sighting.sha256, was_read=False)
 
@@ -218,14 +218,7 @@ class SourceScan:
             self._believe(doubts)
             answer = await self._judge.judge(data, self._share, name=item.key)
             sha256 = answer.fingerprint.sha256 if answer.fingerprint else sha256_of(data)
-        return Seen(item, _lean(await self._with_inside(answer, sha256)), sha256)
-
-    async def _with_inside(self, answer: Answer, sha256: bytes) -> Answer:
-        """Add what was found inside the same bytes elsewhere, as known bytes are not decoded."""
-        if answer.scanned or answer.inside or answer.decision in COULD_NOT:
-            return answer
-        found = await self._judge.store.read(inside_of, sha256)
-        return replace(answer, inside=tuple(one for one in found if one != TYPE_MISMATCH))
+        return Seen(item, _lean(answer), sha256)
 
     async def _write(self) -> None:
         """Record what is done, a batch at a time, until the pass closes."""
@@ -252,10 +245,8 @@ class SourceScan:
         now = int(time.time())
         read = [seen for seen in batch if seen.answer is not None and seen.was_read]
         met = [seen.sighting(self._run.source_id, self._terms, now) for seen in read]
-        image_ids = [
-            image_row(connection, seen.sha256, now=now) if seen.sha256 else None for seen in read
-        ]
-        record_sightings(connection, met, image_ids)
+        rows = image_rows(connection, (seen.sha256 for seen in read if seen.sha256), now=now)
+        record_sightings(connection, met, [rows.get(seen.sha256 or b"") for seen in read])
         for seen in batch:
             if seen.is_finding:
                 record_finding(connection, self._run.id, seen.finding())

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from benchmarks.report import Report, Row, note
 from benchmarks.scan.instance import cpu_seconds, instance
-from benchmarks.scan.peer import CLEAN_PEER, let_peer_judge
 from benchmarks.scan.pictures import checkpoint, distinct, quiet_policy
+from benchmarks.scan.trusted_peer import CLEAN_PEER, let_peer_judge
 from cache.verdict import Decision
 from fediverdict.judge import Answer, Judge
 from scanner.fingerprint import sha256_of

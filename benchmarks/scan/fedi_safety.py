@@ -37,11 +37,11 @@ GOALS = {"fp32": (3.0, 2.5), "int8": (5.0, 4.0)}
 
 
 def main() -> int:
-    """Measure, print, write benchmarks/results/scanner_peer.json; 1 when a goal is missed."""
+    """Measure, print, write benchmarks/results/scanner_fedi_safety.json; 1 when a goal is missed."""
     with tempfile.TemporaryDirectory() as folder, asyncio.Runner() as runner:
         rates = _measure(Path(folder), runner)
     best = max((f"{threads} threads" for threads in TRIED_THREADS), key=lambda name: rates[name])
-    report = Report("scanner_peer", ("torch", "open_clip_torch", "onnxruntime"))
+    report = Report("scanner_fedi_safety", ("torch", "open_clip_torch", "onnxruntime"))
     default = f"{DEFAULT_THREADS} threads"
     for name, rate in rates.items():
         report.add(Row(name, rate, "pictures a second"))

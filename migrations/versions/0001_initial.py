@@ -309,7 +309,6 @@ def upgrade() -> None:
         sa.Column("outcome", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("terms", sa.Text(), nullable=False),
-        sa.Column("inside", sa.Text(), nullable=False),
         sa.Column("seen", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["image_id"], ["images.id"], name=op.f("fk_sightings_image_id_images")
