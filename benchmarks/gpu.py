@@ -34,8 +34,8 @@ from benchmarks.report import Report, Row, note
 from benchmarks.scan.fedi_safety import DEFAULT_THREADS
 from benchmarks.scan.instance import instance
 from benchmarks.scan.pictures import checkpoint, distinct, quiet_policy
+from scanner.classifiers.preprocess import Pixels
 from scanner.policy import load_policy
-from scanner.preprocess import Pixels
 from scanner.settings import ScannerSettings
 
 TIMES = 20.0
@@ -124,7 +124,7 @@ class Peer:
 def _model_alone(
     report: Report, settings: ScannerSettings, theirs: Peer, asked: argparse.Namespace
 ) -> None:
-    from scanner.clip import ClipClassifier  # noqa: PLC0415
+    from scanner.classifiers.clip import ClipClassifier  # noqa: PLC0415
 
     classifier = ClipClassifier.load(settings, load_policy("default"))
     note(f"compiled: {classifier.is_compiled}; {classifier.pipeline['precision']}")

@@ -1,7 +1,7 @@
 """The scanner's figures: what an answer costs, and how many pictures a second, beside its peer.
 
-`python -m benchmarks.scanner` runs every part; `python -m benchmarks.scanner cost fedi_safety` those
-named. Each part prints a table and writes benchmarks/results/scanner_PART.json.
+`python -m benchmarks.scanner` runs every part, `python -m benchmarks.scanner cost` the one named.
+Each part prints a table and writes benchmarks/results/scanner_PART.json.
 """
 
 import subprocess

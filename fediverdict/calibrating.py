@@ -21,12 +21,12 @@ from cache.testcard import is_test_card
 from fediverdict.config import BUNDLED
 from fediverdict.judgement import Judgements
 from scanner.calibrate import smallest_factor
-from scanner.classifier import Classifier, combine
-from scanner.decode import read
+from scanner.classifiers.classifier import Classifier, combine
+from scanner.classifiers.preprocess import Pixels
+from scanner.decoding.decode import read
 from scanner.errors import OverLimit, ScannerError, Undecodable
 from scanner.limits import Limits
 from scanner.policy import STRICTNESSES, needs_calibration, shifted
-from scanner.preprocess import Pixels
 from scanner.sources.folder import list_folder, read_item
 
 LISTED = "listed"

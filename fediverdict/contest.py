@@ -1,7 +1,7 @@
 """Torch and exports of one model over the pictures of one folder: scores and times of each.
 
 Pictures are decoded in this process, once for all; only scoring is timed. What the differences
-mean is `scanner/compare.py`'s.
+mean is `scanner/classifiers/compare.py`'s.
 """
 
 import time
@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from fediverdict.config import Config
-from scanner.classifier import Classifier, combine
-from scanner.compare import Agreement, compare
-from scanner.decode import read
-from scanner.engine import load_classifier
+from scanner.classifiers.classifier import Classifier, combine
+from scanner.classifiers.compare import Agreement, compare
+from scanner.classifiers.engine import load_classifier
+from scanner.classifiers.onnx import OnnxClassifier
+from scanner.classifiers.preprocess import Pixels
+from scanner.decoding.decode import read
 from scanner.errors import OverLimit, SourceError, Undecodable
-from scanner.onnx import OnnxClassifier
 from scanner.policy import Policy
-from scanner.preprocess import Pixels
 from scanner.sources.folder import list_folder, read_item
 
 PICTURES_AT_ONCE = 32

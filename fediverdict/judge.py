@@ -26,10 +26,10 @@ from fediverdict.look import Answer, Look, could_not, own_verdicts
 from fediverdict.recording import Recorder, Scan
 from fediverdict.scanning import Scanner
 from fediverdict.scoring import Scorer
+from scanner.decoding.facts import Facts
+from scanner.decoding.fingerprint import sha256_of
+from scanner.decoding.pool import DecodePool, Opened
 from scanner.errors import OverLimit, Undecodable
-from scanner.facts import Facts
-from scanner.fingerprint import sha256_of
-from scanner.pool import DecodePool, Opened
 
 __all__ = ["Answer", "Judge", "Look"]
 

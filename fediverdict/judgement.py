@@ -28,8 +28,8 @@ from cache.testcard import RULE as TEST_CARD
 from cache.trust import load_trust
 from fediverdict.config import BUNDLED, Config
 from fediverdict.errors import ConfigError
-from scanner.engine import bundled_pipeline
-from scanner.pipeline import pipeline_id
+from scanner.classifiers.engine import bundled_pipeline
+from scanner.classifiers.pipeline import pipeline_id
 from scanner.policy import Policy, load_policy
 from scanner.settings import ScannerSettings, ShadowSettings
 

@@ -15,8 +15,8 @@ from cache.verdict import (
     Verdict,
 )
 from scanner.errors import OverLimit, Undecodable
-from scanner.inside import Inside
-from scanner.media_types import is_mismatch
+from scanner.formats.inside import Inside
+from scanner.formats.media_types import is_mismatch
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ from fediverdict.config import Config
 from fediverdict.judge import Judge
 from fediverdict.judgement import Judgements
 from fediverdict.scanning import Scanner
-from scanner.engine import Purpose, is_installed, what_is_missing
+from scanner.classifiers.engine import Purpose, is_installed, what_is_missing
+from scanner.decoding.pool import DecodePool
 from scanner.policy import load_policy
-from scanner.pool import DecodePool
 from scanner.settings import shadow_settings
 
 logger = logging.getLogger(__name__)

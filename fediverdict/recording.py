@@ -15,8 +15,8 @@ from cache.record import Computed, pipeline_row, record_images, record_verdicts
 from cache.verdict import SELF, Basis, Feed, Verdict
 from fediverdict.judgement import Judgements
 from fediverdict.scoring import Scored
-from scanner.facts import Facts
-from scanner.pipeline import family_of
+from scanner.classifiers.pipeline import family_of
+from scanner.decoding.facts import Facts
 
 DAY_SECONDS = 86_400
 

@@ -16,11 +16,11 @@ from typing import Literal
 
 import numpy as np
 
-from scanner.classifier import Classifier
-from scanner.engine import Purpose, load_classifier
+from scanner.classifiers.classifier import Classifier
+from scanner.classifiers.engine import Purpose, load_classifier
+from scanner.classifiers.preprocess import Pixels
 from scanner.errors import ModelError
 from scanner.policy import Policy
-from scanner.preprocess import Pixels
 from scanner.settings import ScannerSettings
 
 State = Literal["ready", "loading", "failed"]

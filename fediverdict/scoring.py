@@ -12,9 +12,9 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from fediverdict.scanning import Scanner
-from scanner.classifier import Classifier, combine
+from scanner.classifiers.classifier import Classifier, combine
+from scanner.decoding.pool import Opened
 from scanner.errors import ModelError
-from scanner.pool import Opened
 
 logger = logging.getLogger(__name__)
 

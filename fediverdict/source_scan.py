@@ -25,8 +25,8 @@ from fediverdict.config import ScanSettings, Share
 from fediverdict.flow import ByteBudget, InOrder, Pace, Place
 from fediverdict.judge import Answer, Judge
 from fediverdict.seen import Seen, terms_of
+from scanner.decoding.fingerprint import sha256_of
 from scanner.errors import OverLimit, SourceError, SourceUnreachable
-from scanner.fingerprint import sha256_of
 from scanner.sources.source import Item, Source
 
 Tell = Callable[[Seen], None]

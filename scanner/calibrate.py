@@ -13,7 +13,7 @@ from fractions import Fraction
 from itertools import pairwise
 from math import ceil, floor, sqrt
 
-from scanner.classifier import SCORE_MAX
+from scanner.classifiers.classifier import SCORE_MAX
 
 Z_95 = 1.959963984540054
 """The standard normal's 97.5 % point: an interval of 95 %."""

@@ -30,7 +30,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from scanner.classifier import SCORE_MAX
+from scanner.classifiers.classifier import SCORE_MAX
 from scanner.errors import PolicyError
 from scanner.settings import Strictness
 

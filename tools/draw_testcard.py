@@ -5,7 +5,7 @@ same on every installation. So this is run only when the card itself changes, wh
 installation flag another file.
 """
 
-from scanner.decode import read
+from scanner.decoding.decode import read
 from scanner.limits import Limits
 from scanner.testcard import PATH, card_bytes, draw_test_card
 

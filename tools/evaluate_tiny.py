@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from scanner.classifier import combine, score_frames
-from scanner.decode import read
-from scanner.engine import load_classifier
+from scanner.classifiers.classifier import combine, score_frames
+from scanner.classifiers.engine import load_classifier
+from scanner.decoding.decode import read
 from scanner.limits import Limits
 from scanner.policy import load_policy
 from scanner.settings import ScannerSettings

@@ -19,7 +19,7 @@ from benchmarks.scan.pictures import checkpoint, distinct, quiet_policy
 from benchmarks.scan.trusted_peer import CLEAN_PEER, let_peer_judge
 from cache.verdict import Decision
 from fediverdict.judge import Answer, Judge
-from scanner.fingerprint import sha256_of
+from scanner.decoding.fingerprint import sha256_of
 
 CODES = 10_000
 BATCH = 8

@@ -24,7 +24,7 @@ from benchmarks.report import Report, Row, note
 from benchmarks.scan.instance import instance
 from benchmarks.scan.pictures import checkpoint, distinct, quiet_policy
 from fediverdict.judge import Judge
-from scanner.export import export_model
+from scanner.classifiers.export import export_model
 from scanner.policy import load_policy
 from scanner.settings import ScannerSettings
 
@@ -37,7 +37,7 @@ GOALS = {"fp32": (3.0, 2.5), "int8": (5.0, 4.0)}
 
 
 def main() -> int:
-    """Measure, print, write benchmarks/results/scanner_fedi_safety.json; 1 when a goal is missed."""
+    """Measure, print, write benchmarks/results/scanner_fedi_safety.json; 1 if a goal is missed."""
     with tempfile.TemporaryDirectory() as folder, asyncio.Runner() as runner:
         rates = _measure(Path(folder), runner)
     best = max((f"{threads} threads" for threads in TRIED_THREADS), key=lambda name: rates[name])

@@ -2,11 +2,11 @@
 
 from benchmarks.report import Report, Row, median_seconds
 from benchmarks.scan.pictures import EIGHT_MEGAPIXELS, TWO_MEGAPIXELS, jpeg, photos
-from scanner.decode import read
+from scanner.decoding.decode import read
+from scanner.decoding.pdq import pdq
+from scanner.decoding.perceptual import phash
+from scanner.decoding.thumbnail import thumbnail
 from scanner.limits import Limits
-from scanner.pdq import pdq
-from scanner.perceptual import phash
-from scanner.thumbnail import thumbnail
 
 ROUNDS = 25
 LARGE_FILE_BYTES = 2_000_000

@@ -12,8 +12,8 @@ from cache.record import pipeline_row
 from cache.settings import PeerDefaults
 from cache.trust import add_peer, set_trust
 from cache.verdict import Basis, Feed, Verdict
-from scanner.engine import bundled_pipeline
-from scanner.pipeline import pipeline_id
+from scanner.classifiers.engine import bundled_pipeline
+from scanner.classifiers.pipeline import pipeline_id
 from scanner.policy import load_policy
 
 CLEAN_PEER = "https://peer.example"

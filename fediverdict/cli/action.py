@@ -23,10 +23,10 @@ from fediverdict.locking import alone
 from fediverdict.parts import build_judge
 from fediverdict.rewriting import replace_file
 from fediverdict.stopping import run_until_stopped, stop_on_signals
+from scanner.formats.strip_process import strip_apart
 from scanner.policy import needs_calibration
 from scanner.sources.settings import FolderSettings, SourceSettings
 from scanner.sources.source import Item, Source
-from scanner.strip_process import strip_apart
 
 CHOICES = ("flagged", "review", "undecodable", "over-limit", "clean", "unknown")
 BY_POLICY = frozenset({Decision.FLAGGED, Decision.REVIEW})

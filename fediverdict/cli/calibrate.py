@@ -30,7 +30,7 @@ from scanner.calibrate import (
     smallest_rate,
     smallest_threshold,
 )
-from scanner.engine import Purpose, load_classifier
+from scanner.classifiers.engine import Purpose, load_classifier
 from scanner.policy import load_policy
 
 PROGRESS_SECONDS = 0.5

@@ -11,7 +11,7 @@ from fediverdict.cli.context import json_option, print_json
 from fediverdict.demo import result
 from fediverdict.demo.run import Demo
 from fediverdict.errors import UserError
-from scanner.engine import what_is_missing
+from scanner.classifiers.engine import what_is_missing
 from scanner.errors import ModelError
 from scanner.policy import load_policy
 from scanner.settings import ScannerSettings

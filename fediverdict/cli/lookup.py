@@ -24,7 +24,7 @@ from fediverdict.cli.context import (
 from fediverdict.errors import UsageError, UserError
 from fediverdict.judge import Answer, Judge, Look
 from fediverdict.parts import build_judge
-from scanner.fingerprint import sha256_of
+from scanner.decoding.fingerprint import sha256_of
 
 FOUND = frozenset({Decision.FLAGGED, Decision.REVIEW})
 SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -17,12 +17,12 @@ from fediverdict.cli.context import (
 from fediverdict.config import Config
 from fediverdict.contest import Contest, Entry
 from fediverdict.errors import UsageError
-from scanner.compare import Agreement
+from scanner.classifiers.compare import Agreement
+from scanner.classifiers.export import Exported, export_model
+from scanner.classifiers.onnx import SHIPPED, check_digest, export_name, read_card
+from scanner.classifiers.onnx_file import read_onnx_file
+from scanner.classifiers.pipeline import pipeline_id
 from scanner.errors import ModelError
-from scanner.export import Exported, export_model
-from scanner.onnx import SHIPPED, check_digest, export_name, read_card
-from scanner.onnx_file import read_onnx_file
-from scanner.pipeline import pipeline_id
 from scanner.policy import Policy, load_policy
 
 PRECISIONS = ("fp32", "int8")

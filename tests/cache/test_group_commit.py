@@ -43,7 +43,8 @@ def _names(connection):
 @contextmanager
 def _held_up(store):
     """Keep the writer busy until the block's end, and list the commits made after it."""
-    go, commits, busy = threading.Event(), [], threading.Event()
+    go, busy = threading.Event(), threading.Event()
+    commits: list[object] = []
 
     def wait(_connection):
         busy.set()
@@ -266,6 +267,7 @@ def test_what_was_acknowledged_in_a_group_survives_kill_9(database_url):
     child = subprocess.Popen(
         [sys.executable, "-c", script, database_url], stdout=subprocess.PIPE, text=True
     )
+    assert child.stdout is not None
     told = [child.stdout.readline() for _ in range(200)]
     child.kill()
     told += [line for line in child.stdout if line.endswith("\n")]

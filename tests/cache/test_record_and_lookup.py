@@ -225,10 +225,12 @@ def test_codes_are_settled_once_for_each_change_of_rules_or_thresholds(store):
 def test_looking_up_a_known_picture_runs_few_statements(store):
     """The hot path: one for the fingerprint, one for verdicts, one for findings."""
     store.write_now(judge, GOOD)
-    seen = []
+    seen: list[str] = []
 
     def again(connection):
-        return evidence(connection, None, fingerprint=own_fingerprint(connection, PICTURE.sha256))
+        known = own_fingerprint(connection, PICTURE.sha256)
+        assert known is not None
+        return evidence(connection, None, fingerprint=known)
 
     with _listening(store, seen):
         assert store.read_now(again).matches

@@ -29,7 +29,7 @@ from tests.cache.prints import DESCRIPTION, OTHERS, OURS, THEIRS, fingerprint
 from tests.cache.test_record_and_lookup import BAD, GOOD, JUDGEMENT, NOW, own_verdict
 
 BOTH = Judgement(
-    JUDGEMENT.rules | {"shape": parse("shape")},
+    {**JUDGEMENT.rules, "shape": parse("shape")},
     {
         OURS: PipelineTerms({"test-pattern": 5_000, "shape": 5_000}, PipelineState.DEFAULT),
         THEIRS: PipelineTerms({"test-pattern": 9_500, "shape": 9_500}, PipelineState.RETIRED),

@@ -9,7 +9,7 @@ import pytest
 from cache.errors import TokenExists
 from cache.record import image_row
 from cache.secret import audit_throw, instance_secret
-from cache.sightings import Sighting, record_sighting, source_row, unchanged
+from cache.sightings import Sighting, record_sightings, source_row, unchanged
 from cache.tables import tokens
 from cache.tokens import (
     MAX_TOKEN_CHARACTERS,
@@ -28,15 +28,15 @@ NOW = 1_800_000_000
 def test_a_sighting_is_unchanged_while_size_and_mark_are(store):
     image = store.write_now(image_row, b"x" * 32, now=NOW)
     source = store.write_now(source_row, name="photos", kind="folder", location="/photos")
-    sighting = Sighting(source, "a.png", 10, "mtime 1", image, "judged", NOW)
+    sighting = Sighting(source, "a.png", 10, "mtime 1", b"x" * 32, "judged", NOW)
     for _ in range(2):
-        store.write_now(record_sighting, sighting)
+        store.write_now(record_sightings, [sighting], [image])
     at = {"source_id": source, "key": "a.png"}
     assert store.read_now(unchanged, **at, size=10, mark="mtime 1") == sighting
     assert store.read_now(unchanged, **at, size=11, mark="mtime 1") is None
     assert store.read_now(unchanged, **at, size=10, mark="mtime 2") is None
     newer = Sighting(source, "a.png", 10, "mtime 2", None, "over-limit", NOW)
-    store.write_now(record_sighting, newer)
+    store.write_now(record_sightings, [newer], [None])
     assert store.read_now(unchanged, **at, size=10, mark="mtime 1") is None
     assert store.read_now(unchanged, **at, size=10, mark="mtime 2") == newer
 

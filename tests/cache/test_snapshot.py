@@ -27,7 +27,7 @@ def _flag(connection, name):
     """Let the code of a picture stand."""
     picture = fingerprint(name)
     image_id = image_row(connection, picture.sha256, now=0)
-    code = Code(picture.pdq, picture.pdq_quality)
+    code = Code(picture.pdq, picture.pdq_quality or 0)
     set_codes(connection, own_issuer(connection, now=0), {image_id: code})
 
 
@@ -112,6 +112,8 @@ def test_a_code_of_another_process_is_seen_by_the_very_next_look_up(store, datab
         stdout=subprocess.PIPE,
         text=True,
     )
+    assert child.stdin is not None
+    assert child.stdout is not None
     for what, seen in (("flag", True), ("withdraw", False)) * 3:
         assert _near(store, index, "a") is not seen
         child.stdin.write(f"{what} a\n")
@@ -160,7 +162,7 @@ def test_a_look_up_sees_a_verdict_that_another_store_just_wrote(store, database_
 
     other, index = Store.open(database_url), NearIndex()
     for turn, scores in enumerate((GOOD, BAD, GOOD)):
-        other.write_now(judge, scores, issued=NOW + turn)
+        other.write_now(lambda c, s=scores, t=turn: judge(c, s, issued=NOW + t))
         (match,) = store.read_now(evidence, index, fingerprint=PICTURE).matches
         assert match.verdict.scores == scores
     other.close()

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fediverdict.demo.instance import Instance, environment
-from scanner.engine import bundled_pipeline
-from scanner.pipeline import pipeline_id
+from scanner.classifiers.engine import bundled_pipeline
+from scanner.classifiers.pipeline import pipeline_id
 from scanner.policy import load_policy
 from scanner.testpatterns import draw_pattern
 

@@ -5,9 +5,9 @@ import threading
 import numpy as np
 
 from fediverdict.scanning import Scanner
-from scanner.pipeline import describe, pipeline_id
+from scanner.classifiers.pipeline import describe, pipeline_id
+from scanner.classifiers.preprocess import Preprocess
 from scanner.policy import load_policy
-from scanner.preprocess import Preprocess
 from scanner.settings import ScannerSettings
 
 

@@ -24,7 +24,7 @@ async def running(ours):
 async def until(check):
     """Wait for the loops; the limit is there so that a failing test ends."""
     async with asyncio.timeout(20):
-        while not check():  # noqa: ASYNC110
+        while not check():
             await asyncio.sleep(0.01)
 
 

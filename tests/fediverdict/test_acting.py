@@ -11,8 +11,8 @@ from cache.verdict import Decision, Finding
 from fediverdict.acting import Acting, Action, Plan
 from fediverdict.config import Config, ScanSettings
 from fediverdict.judgement import Judgements
+from scanner.decoding.fingerprint import sha256_of
 from scanner.errors import SourceUnreachable
-from scanner.fingerprint import sha256_of
 from scanner.limits import Limits
 from scanner.policy import load_policy
 from tests.fakes.source import FakeSource

@@ -20,9 +20,9 @@ from fediverdict.config import Config, HttpSettings
 from fediverdict.judge import Judge
 from fediverdict.judgement import Judgements
 from fediverdict.problems import problems
+from scanner.decoding.pool import DecodePool
 from scanner.limits import Limits
 from scanner.policy import load_policy
-from scanner.pool import DecodePool
 from scanner.settings import ScannerSettings
 from tests.fakes.scanner import FakeScanner
 from tests.fediverdict.test_judge import GREEN, RED, png

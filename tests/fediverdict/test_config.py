@@ -98,7 +98,7 @@ def test_private_addresses_are_refused_with_an_https_base_url(tmp_path):
 
 def test_relative_paths_are_taken_from_the_folder_of_the_file(tmp_path):
     config = load_config(write(tmp_path, "[sources.x]\npath = 'pics'"), {})
-    assert config.sources["x"].path == tmp_path / "pics"
+    assert config.sources["x"].model_dump()["path"] == tmp_path / "pics"
     assert config.instance.state_dir == tmp_path / "state"
     assert config.database.url == f"sqlite:///{tmp_path}/fediverdict.sqlite3"
 
@@ -126,7 +126,7 @@ def test_paths_are_taken_from_the_folder_of_the_file(tmp_path):
     found = (scanner.policy, scanner.model, scanner.architecture, str(scanner.weights_folder))
     names = ("mine.toml", "mine.safetensors", "arch.json", "weights")
     assert found == tuple(str(tmp_path / name) for name in names)
-    assert config.sources["a"].path == tmp_path / "pictures"
+    assert config.sources["a"].model_dump()["path"] == tmp_path / "pictures"
 
 
 def test_names_of_models_and_policies_are_no_paths(tmp_path):

@@ -15,11 +15,11 @@ from fediverdict.api import LookupItem
 from fediverdict.config import Config
 from fediverdict.judge import Judge
 from fediverdict.judgement import Judgements
+from scanner.decoding.fingerprint import sha256_of
+from scanner.decoding.pool import DecodePool
 from scanner.errors import ModelError
-from scanner.fingerprint import sha256_of
 from scanner.limits import Limits
 from scanner.policy import load_policy
-from scanner.pool import DecodePool
 from tests.fakes.scanner import FakeScanner
 
 
@@ -310,8 +310,8 @@ async def test_a_pipeline_in_shadow_scores_along_and_decides_nothing(store, make
     assert count(store, verdicts) == 2
 
 
-async def test_a_shadow_that_fails_harms_nobody(store, make):
+async def test_a_shadow_that_fails_harms_nobody(store, make, monkeypatch):
     shadow = FakeScanner(weights="01")
-    shadow._score = raises(ModelError("no weights"))
+    monkeypatch.setattr(shadow, "_score", raises(ModelError("no weights")))
     assert (await make(shadow=shadow).judge(png(GREEN))).decision is Decision.CLEAN
     assert count(store, verdicts) == 1

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from scanner.compare import compare
-from scanner.onnx import SHIPPED, export_name
+from scanner.classifiers.compare import compare
+from scanner.classifiers.onnx import SHIPPED, export_name
 from scanner.policy import load_policy
 from scanner.settings import ScannerSettings
 from scanner.testpatterns import draw_pattern, draw_shape

@@ -7,7 +7,7 @@ from cache.verdict import Decision, MatchKind
 from fediverdict.answers import answer_json
 from fediverdict.api import Api
 from fediverdict.judge import Answer
-from scanner.inside import Inside
+from scanner.formats.inside import Inside
 
 DOCUMENT = json.loads((Path(__file__).parents[2] / "docs" / "openapi.json").read_text())
 SCHEMAS = DOCUMENT["components"]["schemas"]

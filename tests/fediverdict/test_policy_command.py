@@ -17,10 +17,10 @@ from fediverdict.cli import calibrate as calibrate_command
 from fediverdict.config import Config, load_config
 from fediverdict.judgement import Judgements
 from fediverdict.policy_check import STEPS_MAX, can_be, check
-from scanner.engine import bundled_pipeline
-from scanner.fingerprint import sha256_of
+from scanner.classifiers.engine import bundled_pipeline
+from scanner.classifiers.pipeline import pipeline_id
+from scanner.decoding.fingerprint import sha256_of
 from scanner.limits import Limits
-from scanner.pipeline import pipeline_id
 from scanner.policy import load_policy
 from scanner.testcard import card_bytes
 from scanner.testpatterns import draw_noise

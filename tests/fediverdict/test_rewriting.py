@@ -7,9 +7,9 @@ import pytest
 
 from fediverdict.rewriting import replace_file
 from scanner.errors import SourceChanged, SourceError, StripError
+from scanner.formats.strip_process import strip_apart
 from scanner.limits import Limits
 from scanner.sources import files
-from scanner.strip_process import strip_apart
 from tests.fediverdict.test_judge import GREEN, png
 
 SECONDS = 20

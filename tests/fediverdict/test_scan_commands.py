@@ -15,7 +15,7 @@ from cache.verdict import Finding
 from fediverdict import parts
 from fediverdict.config import load_config
 from fediverdict.judgement import Judgements
-from scanner.fingerprint import sha256_of
+from scanner.decoding.fingerprint import sha256_of
 from scanner.policy import load_policy
 from tests.fakes.scanner import FakeScanner, RedClassifier
 from tests.fediverdict.test_bad_input import is_one_sentence

@@ -16,10 +16,10 @@ from fediverdict.judge import Judge
 from fediverdict.judgement import Judgements
 from fediverdict.seen import Seen
 from fediverdict.source_scan import SourceScan, Wanted
+from scanner.decoding.pool import DecodePool
 from scanner.errors import ModelError, SourceUnreachable
 from scanner.limits import Limits
 from scanner.policy import load_policy
-from scanner.pool import DecodePool
 from tests.fakes.scanner import FakeScanner
 from tests.fakes.source import FakeSource
 from tests.fediverdict.test_judge import GREEN, RED, png

@@ -14,8 +14,8 @@ from fediverdict.config import Config
 from fediverdict.errors import ConfigError
 from fediverdict.judgement import Judgements
 from fediverdict.parts import build_judge
-from scanner.engine import bundled_pipeline
-from scanner.pipeline import pipeline_id
+from scanner.classifiers.engine import bundled_pipeline
+from scanner.classifiers.pipeline import pipeline_id
 from scanner.policy import load_policy
 from scanner.settings import ScannerSettings, shadow_settings
 from tests.cache.prints import DESCRIPTION, OURS, THEIRS, fingerprint

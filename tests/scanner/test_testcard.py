@@ -10,13 +10,13 @@ from PIL import Image
 
 import fediverdict
 from cache.testcard import CARD
-from scanner.decode import read
+from scanner.decoding.decode import read
+from scanner.decoding.pdq import pdq
+from scanner.decoding.thumbnail import thumbnail
 from scanner.limits import Limits
-from scanner.pdq import pdq
 from scanner.testcard import card_bytes, draw_test_card
 from scanner.testpatterns import KINDS, draw_noise, draw_pattern, draw_shape
-from scanner.thumbnail import thumbnail
-from tests.scanner.test_pdq import distance
+from tests.scanner.decoding.test_pdq import distance
 
 SHA256 = "c10533206494d51ff4e2816b35ef8d964c13c459873c6f13992dd1798cfbfa88"
 LIMIT = 80

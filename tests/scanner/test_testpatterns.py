@@ -5,11 +5,11 @@ import itertools
 import numpy as np
 import pytest
 
-from scanner.pdq import pdq
+from scanner.decoding.pdq import pdq
+from scanner.decoding.thumbnail import thumbnail
 from scanner.testpatterns import KINDS, draw_noise, draw_pattern, draw_shape
-from scanner.thumbnail import thumbnail
+from tests.scanner.decoding.test_pdq import distance
 from tests.scanner.drawings import photo
-from tests.scanner.test_pdq import distance
 
 SIZE = (320, 240)
 

@@ -1,0 +1,1 @@
+"""What scores pixels: open_clip by torch, exports by ONNX Runtime, models of others."""

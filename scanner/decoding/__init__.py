@@ -1,0 +1,1 @@
+"""Bytes to fingerprints and views, in processes that hostile pictures may crash."""

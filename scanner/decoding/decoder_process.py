@@ -1,0 +1,120 @@
+"""The child that decodes: reads one picture at a time from a socket, with its hands tied.
+
+It holds no secret and no database, may take only so much memory, may write no file, and ends
+when its owner does, or when one request takes far too long. A picture that crashes it takes
+nothing else along. It keeps the picture that it read until it is told the next one, so that its
+owner can look it up first and ask for pixels only if it has to be scanned.
+"""
+
+import os
+import resource
+import signal
+import socket
+import sys
+from contextlib import suppress
+from typing import Any, BinaryIO
+
+from scanner.classifiers.preprocess import Pixels, Preprocess
+from scanner.decoding.decode import read
+from scanner.decoding.facts import facts_of, to_plain
+from scanner.decoding.framing import BrokenFrame, lengths, pack, parse
+from scanner.decoding.picture import Picture
+from scanner.errors import OverLimit, ScannerError
+from scanner.limits import Limits
+
+ALARM_FACTOR = 2
+"""How often over the owner's patience the child ends by itself."""
+
+
+class Child:
+    """Answers requests until the other side is gone."""
+
+    def __init__(self, reader: BinaryIO, writer: BinaryIO, limits: Limits, patience: int) -> None:
+        self._reader, self._writer, self._limits = reader, writer, limits
+        self._patience = patience
+        self._picture: Picture | None = None
+
+    def serve(self) -> None:
+        """Answer one request after the other."""
+        while True:
+            header, body = lengths(self._reader.read(8), self._limits.image_bytes)
+            request = parse(self._reader.read(header))
+            data = self._reader.read(body)
+            signal.alarm(self._patience)
+            answer, pixels = self._answer(request, data)
+            signal.alarm(0)
+            self._writer.write(pack(answer, len(pixels)))
+            self._writer.write(pixels)
+            self._writer.flush()
+
+    def _answer(self, request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+        try:
+            if request["op"] == "read":
+                return self._read(request, data), b""
+            if request["op"] == "near_code":
+                return self._near_code(request["frame"]), b""
+            return self._pixels(request)
+        except ScannerError as error:
+            over = isinstance(error, OverLimit)
+            return {"error": "over-limit" if over else "undecodable", "why": str(error)}, b""
+        except MemoryError:
+            self._picture = None
+            return {"error": "over-limit", "why": "it takes more memory than it may"}, b""
+
+    def _read(self, request: dict[str, Any], data: bytes) -> dict[str, Any]:
+        self._picture = None
+        seed, name = bytes.fromhex(request["seed"]), request["name"]
+        self._picture = read(data, self._limits, seed=seed, name=name)
+        return {"facts": to_plain(facts_of(self._picture))}
+
+    def _near_code(self, frame: int) -> dict[str, Any]:
+        """Return PDQ and quality of the frame of that number."""
+        picture = self._held()
+        found = picture.hashes_of(picture.frame_numbers.index(frame))
+        return {"pdq": found.variants[0].hex(), "quality": found.quality}
+
+    def _pixels(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """Return the windows of views from `view` on, until there are `count`, or none is left."""
+        picture, parts = self._held(), list[bytes]()
+        preprocess = Preprocess.of(request["preprocess"])
+        view, rows, frames = int(request["view"]), 0, list[int]()
+        while view < len(picture.frames) and (rows < int(request["count"])):
+            pixels: Pixels = preprocess.of_frame(picture.frames[view])
+            parts.append(pixels.tobytes())
+            frames += [picture.frame_numbers[view]] * len(pixels)
+            rows, view = rows + len(pixels), view + 1
+        return {"frames": frames, "next": view, "left": len(picture.frames) - view}, b"".join(parts)
+
+    def _held(self) -> Picture:
+        if self._picture is None:
+            raise BrokenFrame("no picture was read")
+        return self._picture
+
+
+def tie_hands(memory_bytes: int) -> None:
+    """Bound memory, files and signals of this process."""
+    with suppress(ValueError, OSError):  # not every system knows each of them
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    for limit in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
+        with suppress(ValueError, OSError):
+            resource.setrlimit(limit, (0, 0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's business
+
+
+def main() -> None:
+    """Serve the socket whose number stands first on the command line."""
+    number, memory, patience, limits = sys.argv[1:]
+    tie_hands(int(memory))
+    with socket.socket(fileno=int(number)) as there:
+        reader, writer = there.makefile("rb"), there.makefile("wb")
+        child = Child(
+            reader, writer, Limits.model_validate_json(limits), int(patience) * ALARM_FACTOR
+        )
+        try:
+            child.serve()
+        except (BrokenFrame, OSError):
+            os._exit(0)  # the owner is gone, or does not want us any more
+
+
+if __name__ == "__main__":
+    main()

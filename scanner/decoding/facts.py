@@ -1,0 +1,107 @@
+"""What is known of a picture once it was decoded, without a pixel of it; travels between processes.
+
+A decoder process has run on a stranger's bytes: what it says is checked field by field, and no
+object of it is ever unpickled.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from scanner.decoding.fingerprint import Fingerprint
+from scanner.decoding.picture import Picture
+from scanner.errors import DecoderFailed
+
+HASH_BYTES = 32
+VARIANTS = 8
+TEXT_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Fingerprint, the 8 dihedral PDQ codes, frames seen and held, canvas, and oddities inside."""
+
+    fingerprint: Fingerprint
+    pdq_variants: tuple[bytes, ...]
+    frames_seen: int
+    frames_total: int
+    width: int
+    height: int
+    media_type: str
+    inside: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether every frame of the file can be looked at."""
+        return self.frames_seen >= self.frames_total
+
+
+def facts_of(picture: Picture) -> Facts:
+    """Return the facts of a decoded picture."""
+    return Facts(
+        picture.fingerprint,
+        picture.pdq_variants,
+        picture.frames_seen,
+        picture.frames_total,
+        picture.width,
+        picture.height,
+        picture.media_type,
+        tuple(map(str, picture.inside)),
+    )
+
+
+def to_plain(facts: Facts) -> dict[str, Any]:
+    """Return the facts as JSON values; hashes are hex."""
+    found = facts.fingerprint
+    return {
+        "sha256": found.sha256.hex(),
+        "content": found.content.hex() if found.content else None,
+        "pdq_quality": found.pdq_quality,
+        "phash": found.phash.hex() if found.phash else None,
+        "variants": [code.hex() for code in facts.pdq_variants],
+        "numbers": [facts.frames_seen, facts.frames_total, facts.width, facts.height],
+        "media_type": facts.media_type,
+        "inside": list(facts.inside),
+    }
+
+
+def from_plain(plain: Any, sha256: bytes) -> Facts:
+    """Return the facts that a decoder process told of the bytes with this sha256.
+
+    Raises DecoderFailed for anything that it would not say if it were sound.
+    """
+    try:
+        numbers = [_number(value) for value in plain["numbers"]]
+        variants = tuple(_hash(code) for code in plain["variants"])
+        seen, total, width, height = numbers
+        quality, said = _number(plain["pdq_quality"]), _hash(plain["sha256"])
+        if said != sha256 or len(variants) != VARIANTS or quality > 100 or not 0 < seen <= total:
+            raise ValueError("facts that cannot be")
+        content, phash = (plain[k] and _hash(plain[k]) for k in ("content", "phash"))
+        return Facts(
+            Fingerprint(sha256, content, variants[0], quality, phash),
+            variants,
+            *(seen, total, width, height),
+            _text(plain["media_type"]),
+            tuple(_text(one) for one in plain["inside"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DecoderFailed("it told of a picture what cannot be") from error
+
+
+def _number(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError("no number")
+    return value
+
+
+def _hash(value: str) -> bytes:
+    found = bytes.fromhex(value)
+    if len(found) != HASH_BYTES:
+        raise ValueError("no hash")
+    return found
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > TEXT_MAX or not value.isprintable():
+        raise ValueError("no text")
+    return value

@@ -1,0 +1,142 @@
+"""Long animations: which frames are seen, that no memory is without a limit, and what is told."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scanner.decoding.decode import content_of, read
+from scanner.decoding.kept import Kept
+from scanner.decoding.perceptual import perceptual
+from scanner.decoding.sampling import positions
+from scanner.errors import OverLimit
+from scanner.limits import Limits
+from scanner.testpatterns import draw_pattern
+from tests.scanner.drawings import encode
+
+LIMITS = Limits()
+FORMATS = ("PNG", "GIF", "WEBP", "AVIF")
+SEED = bytes(range(32))
+
+
+def shades(count, size=(16, 12), mode="RGB"):
+    """A film whose frames tell their number by their grey: 0, 2, 4 and so on."""
+    return [Image.new("RGB", size, (2 * n,) * 3).convert(mode) for n in range(count)]
+
+
+def film(pictures, kind="PNG", **options):
+    lossless = {"lossless": True} if kind == "WEBP" else {}
+    return encode(
+        pictures[0], kind, save_all=True, append_images=pictures[1:], duration=40, loop=0,
+        **lossless, **options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_film_of_more_frames_than_the_limit_is_sampled(kind):
+    picture = read(film(shades(100), kind), LIMITS, seed=SEED)
+    assert (picture.frames_seen, picture.frames_total) == (64, 100)
+    of_film = (
+        picture.frame_numbers
+        if kind != "AVIF"
+        else picture.frame_numbers[:1]
+        + tuple(number for number in picture.frame_numbers[1:] if number)
+    )  # an AVIF's still is number 0 too
+    assert sorted(of_film) == list(positions(SEED, 100, 64))
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_each_view_is_of_the_frame_whose_number_it_has(kind):
+    picture = read(film(shades(100), kind), LIMITS, seed=SEED)
+    for number, frame in zip(picture.frame_numbers, picture.frames, strict=True):
+        assert abs(int(np.asarray(frame)[3, 3, 0]) - 2 * number) <= (3 if kind == "AVIF" else 0)
+
+
+def test_the_first_frame_comes_first_and_the_rest_spread():
+    picture = read(film(shades(64)), LIMITS)
+    assert picture.frame_numbers[:8] == (0, 32, 16, 48, 8, 40, 24, 56)
+
+
+def test_another_seed_sees_other_frames_and_the_same_fingerprint():
+    data = film([draw_pattern(n, (32, 24)) for n in range(80)])
+    one, other = (read(data, LIMITS, seed=bytes([n]) * 32) for n in (1, 2))
+    assert one.frame_numbers != other.frame_numbers
+    assert one.fingerprint == other.fingerprint
+
+
+def test_content_is_exact_for_frames_that_were_not_sampled():
+    """Two films that differ in one frame that nobody looked at have different digests."""
+    pictures = shades(100)
+    unseen = (set(range(100)) - set(positions(SEED, 100, 64))).pop()
+    changed = [*pictures[:unseen], Image.new("RGB", (16, 12), "red"), *pictures[unseen + 1 :]]
+    one, other = (read(film(frames), LIMITS, seed=SEED) for frames in (pictures, changed))
+    assert one.fingerprint.content is not None
+    assert one.fingerprint.content != other.fingerprint.content
+    assert one.fingerprint.content == content_of(film(pictures), LIMITS)
+
+
+def test_a_frame_that_is_hidden_is_seen_by_some_seed():
+    pictures = shades(100)
+    pictures[57] = Image.new("RGB", (16, 12), "red")
+    data = film(pictures)
+    seen = [
+        any(frame.getpixel((3, 3)) == (255, 0, 0) for frame in read(data, LIMITS, seed=s).frames)
+        for s in (bytes([n]) * 32 for n in range(20))
+    ]
+    assert any(seen) and not all(seen)
+
+
+def test_hashes_of_a_view_are_those_of_the_plain_view_of_its_frame():
+    pictures = [draw_pattern(n, (64, 48)).convert("RGBA") for n in range(3)]
+    for frame in pictures:
+        frame.putalpha(200)
+    picture = read(film(pictures), LIMITS)
+    assert len(picture.frames) == 9
+    assert picture.plain == (0, 0, 0, 3, 3, 3, 6, 6, 6)
+    assert picture.frame_numbers == (0, 0, 0, 2, 2, 2, 1, 1, 1)
+    found = picture.hashes_of(5)
+    assert found == perceptual(picture.frames[3])
+    assert found.variants[0] != picture.fingerprint.pdq
+    first = picture.hashes_of(0)
+    assert (first.variants, first.phash) == (picture.pdq_variants, picture.fingerprint.phash)
+
+
+def test_view_pixels_at_the_limit_are_kept_and_one_less_drops_a_frame():
+    data = film(shades(8))
+    whole = read(data, Limits(view_pixels=8 * 16 * 12))
+    assert (whole.frames_seen, whole.frames_total) == (8, 8)
+    less = read(data, Limits(view_pixels=8 * 16 * 12 - 1))
+    assert (less.frames_seen, less.frames_total) == (7, 8)
+    assert less.frame_numbers == whole.frame_numbers[:7]  # what is left still spreads
+    half = read(data, Limits(view_pixels=4 * 16 * 12))
+    assert half.frame_numbers == (0, 4, 2, 6)
+    assert half.fingerprint == whole.fingerprint
+
+
+def test_views_of_one_frame_that_do_not_fit_are_over_the_limit():
+    data = encode(Image.new("RGB", (16, 12)), "PNG")
+    assert read(data, Limits(view_pixels=16 * 12))
+    with pytest.raises(OverLimit, match="pixels of views"):
+        read(data, Limits(view_pixels=16 * 12 - 1))
+
+
+def test_a_frame_goes_with_all_its_views():
+    kept = Kept(5)
+    dot = Image.new("RGB", (1, 1))
+    for number, rank in enumerate((0, 2, 1)):
+        kept.add(rank, 0, number, [dot] * 2)
+    assert [(entry.rank, entry.number) for entry in kept.entries()] == [(0, 0), (1, 2)]
+    assert not kept.wants(2) and kept.wants(1)
+
+
+def test_pictures_of_a_multi_picture_jpeg_at_the_limit_pass_and_one_more_does_not():
+    data = encode(shades(3)[0], "MPO", save_all=True, append_images=shades(3)[1:])
+    assert read(data, Limits(frames=3)).frames_seen == 3
+    with pytest.raises(OverLimit, match="pictures in one file"):
+        read(data, Limits(frames=2))
+
+
+def test_the_film_of_an_avif_that_shows_a_still_is_sampled_and_counted():
+    data = film(shades(100), "AVIF").replace(b"ftypavis", b"ftypavif", 1)
+    picture = read(data, LIMITS, seed=SEED)
+    assert (picture.frames_seen, picture.frames_total) == (64, 100)
+    assert len(picture.frames) == 65

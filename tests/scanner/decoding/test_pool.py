@@ -1,0 +1,250 @@
+"""The pool of decoders: what hostile pictures do to a process harms no other picture."""
+
+import asyncio
+import io
+import os
+import signal
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scanner.classifiers.preprocess import Preprocess
+from scanner.decoding import decoder as decoder_module
+from scanner.decoding.decode import read
+from scanner.decoding.facts import facts_of
+from scanner.decoding.fingerprint import sha256_of
+from scanner.decoding.pool import DecodePool
+from scanner.errors import OverLimit, Undecodable
+from scanner.limits import Limits
+from scanner.settings import ScannerSettings
+from tests.scanner.drawings import encode, photo
+
+SMALL = Preprocess(32, 32, (0.5,) * 3, (0.5,) * 3, "bilinear")
+PHOTO = encode(photo("camera", (320, 240)), "PNG")
+LARGE = Limits(image_bytes=1 << 29, composited_pixels=1 << 29)
+
+
+@pytest.fixture
+async def make():
+    """Return what makes pools; they are closed at the end."""
+    made = []
+
+    def one(decoders=1, limits=Limits(), **settings):
+        made.append(DecodePool(ScannerSettings(decoders=decoders, **settings), limits))
+        return made[-1]
+
+    yield one
+    for pool in made:
+        pool.close()
+
+
+def slow():
+    """Return a PNG that takes some seconds to decode."""
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 255, (5000, 6000, 3), np.uint8))
+    target = io.BytesIO()
+    image.save(target, "PNG", compress_level=1)
+    return target.getvalue()
+
+
+@pytest.fixture(scope="module")
+def slow_png():
+    return slow()
+
+
+async def facts(pool, data, **options):
+    async with pool.open(data, sha256_of(data), **options) as opened:
+        return opened.facts
+
+
+async def process_of(pool, data):
+    """Start to decode, and return the task and the process that does."""
+    task = asyncio.create_task(facts(pool, data))
+    while not (busy := [one for one in decoders(pool) if one.pictures]):
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    return task, busy[0]._process.pid
+
+
+def decoders(pool):
+    return pool._all
+
+
+async def test_it_tells_what_reading_it_here_tells(make):
+    assert await facts(make(), PHOTO, name="a.png") == facts_of(read(PHOTO, Limits(), name="a.png"))
+
+
+async def test_pixels_come_in_chunks_and_are_those_of_the_picture(make):
+    frames = [photo("camera", (64, 48)).rotate(angle) for angle in range(0, 100, 10)]
+    data = encode(frames[0], "PNG", save_all=True, append_images=frames[1:], duration=40)
+    async with make().open(data, sha256_of(data)) as opened:
+        chunks = [chunk async for chunk in opened.chunks(SMALL, 4)]
+    assert [len(chunk.pixels) for chunk in chunks] == [4, 4, 2]
+    assert [chunk.last for chunk in chunks] == [False, False, True]
+    there = read(data, Limits())
+    assert np.array_equal(np.concatenate([c.pixels for c in chunks]), SMALL.apply(there.frames))
+    assert sum((chunk.frames for chunk in chunks), ()) == there.frame_numbers
+
+
+@pytest.mark.parametrize("data", [b"", b"no picture", PHOTO[:500]])
+async def test_what_cannot_be_decoded_leaves_the_process_to_the_next(make, data):
+    pool = make()
+    for _ in range(3):
+        with pytest.raises(Undecodable):
+            await facts(pool, data)
+    await facts(pool, PHOTO)
+    assert [one.pictures for one in decoders(pool)] == [4]
+
+
+async def test_a_picture_whose_process_is_killed_is_tried_in_another(make, slow_png):
+    pool = make(limits=LARGE)
+    task, process = await process_of(pool, slow_png)
+    os.kill(process, signal.SIGKILL)
+    assert (await task).width == 6000
+
+
+async def test_a_picture_that_ends_two_processes_is_undecodable_and_the_pool_heals(make, slow_png):
+    pool = make(limits=LARGE)
+    task, first = await process_of(pool, slow_png)
+    os.kill(first, signal.SIGKILL)
+    while not (others := [d for d in decoders(pool) if d.alive and d._process.pid != first]):
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.5)
+    os.kill(others[0]._process.pid, signal.SIGKILL)
+    with pytest.raises(Undecodable, match="ends the decoder process"):
+        await task
+    assert (await facts(pool, PHOTO)).width == 320
+
+
+async def test_a_picture_that_takes_too_long_is_undecodable_and_the_pool_heals(make, slow_png):
+    pool = make(decode_seconds=1, limits=LARGE)
+    big = slow_png
+    with pytest.raises(Undecodable, match="more than 1 seconds"):
+        for _ in range(3):  # a fast machine decodes it in time: then several of them as a film
+            big = film_of(big)
+            await facts(pool, big)
+    assert (await facts(pool, PHOTO)).width == 320
+
+
+def film_of(data):
+    image = Image.open(io.BytesIO(data))
+    target = io.BytesIO()
+    turned = image.transpose(Image.Transpose.ROTATE_180)
+    image.save(target, "PNG", save_all=True, append_images=[turned] * 3, compress_level=1)
+    return target.getvalue()
+
+
+async def test_a_file_over_the_limit_is_not_even_sent_and_one_at_the_limit_is(make):
+    await facts(make(limits=Limits(image_bytes=len(PHOTO))), PHOTO)
+    pool = make(limits=Limits(image_bytes=len(PHOTO) - 1))
+    with pytest.raises(OverLimit):
+        await facts(pool, PHOTO)
+    assert not decoders(pool)
+
+
+async def test_a_picture_that_takes_too_much_memory_is_over_limit(make):
+    flat = encode(Image.new("RGBA", (7_700, 7_700), (1, 2, 3, 4)), "PNG")
+    with pytest.raises(OverLimit):
+        await facts(make(decoder_bytes=300_000_000), flat)
+    assert (await facts(make(), flat)).width == 7_700
+
+
+async def test_who_is_cancelled_in_the_middle_takes_its_process_along(make, slow_png):
+    pool = make(limits=LARGE)
+    task, process = await process_of(pool, slow_png)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not any(one.alive and one._process.pid == process for one in decoders(pool))
+    assert (await facts(pool, PHOTO)).width == 320
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+async def test_only_so_many_pictures_are_open_at_once(make, limit):
+    pool, held, most = make(limit), 0, 0
+
+    async def one():
+        nonlocal held, most
+        async with pool.open(PHOTO, sha256_of(PHOTO)):
+            held += 1
+            most = max(most, held)
+            await asyncio.sleep(0.05)
+            held -= 1
+
+    await asyncio.gather(*(one() for _ in range(9)))
+    assert most == limit
+    assert len(decoders(pool)) == limit
+
+
+async def test_a_picture_given_back_early_makes_room_and_has_no_pixels_left(make):
+    pool = make()
+    async with pool.open(PHOTO, sha256_of(PHOTO)) as opened:
+        opened.give_back()
+        assert (await facts(pool, PHOTO)).width == 320
+        with pytest.raises(Undecodable):
+            async with pool.open(PHOTO, sha256_of(PHOTO)) as other:
+                other.give_back()
+                _ = [chunk async for chunk in other.chunks(SMALL, 4)]
+
+
+async def test_a_process_knows_no_secret_of_its_owner(make, monkeypatch):
+    monkeypatch.setenv("FEDIVERDICT_DATABASE__URL", "postgresql://secret@/x")
+    pool = make()
+    await facts(pool, PHOTO)
+    process = decoders(pool)[0]._process.pid
+    with open(f"/proc/{process}/environ", "rb") as file:  # noqa: PTH123
+        assert b"secret" not in file.read()
+
+
+async def test_processes_end_with_the_pool_and_with_their_owner(make):
+    pool = make(2)
+    await asyncio.gather(*(facts(pool, PHOTO) for _ in range(4)))
+    processes = [one._process for one in decoders(pool)]
+    pool.close()
+    assert all(process.poll() is not None for process in processes)
+
+
+LIES = {
+    "nothing": "c.close()",
+    "noise": "c.sendall(b'x' * 100)",
+    "a long header": "c.sendall(b'\\xff' * 8)",
+    "a long body": "c.sendall(frame({'facts': {}}, 1 << 31))",
+    "no JSON": "c.sendall(struct.pack('>II', 3, 0) + b'abc')",
+    "a list": "c.sendall(struct.pack('>II', 2, 0) + b'[]')",
+    "no facts": "c.sendall(frame({}))",
+    "half the facts": "c.sendall(frame({'facts': {'numbers': [1, 1, 1, 1]}}))",
+    "another picture": "c.sendall(frame({'facts': FACTS}))",
+}
+CHILD = """
+import json, socket, struct, sys
+def frame(header, body=0):
+    text = json.dumps(header).encode()
+    return struct.pack(">II", len(text), body) + text
+FACTS = {"sha256": "00" * 32, "content": None, "pdq_quality": 1, "phash": None,
+    "variants": ["00" * 32] * 8, "numbers": [1, 1, 1, 1], "media_type": "image/png", "inside": []}
+c = socket.socket(fileno=int(sys.argv[2]))
+c.recv(1 << 20)
+LIE
+import time
+time.sleep(30)
+"""
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
+async def test_a_process_that_a_picture_took_over_is_not_believed(make, monkeypatch, lie):
+    monkeypatch.setattr(decoder_module, "COMMAND", CHILD.replace("LIE", lie))
+    with pytest.raises(Undecodable):
+        await facts(make(), PHOTO)
+
+
+async def test_pixels_of_another_shape_are_refused(make, monkeypatch):
+    pool = make()
+    async with pool.open(PHOTO, sha256_of(PHOTO)) as opened:
+        decoder = opened._decoder
+
+        async def lie(*_):
+            return {"frames": [0], "next": 1, "left": 0}, b"\0" * 5
+
+        monkeypatch.setattr(decoder, "_ask", lie)
+        with pytest.raises(Exception, match="other pixels"):
+            _ = [chunk async for chunk in opened.chunks(SMALL, 4)]
