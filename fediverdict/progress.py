@@ -45,6 +45,11 @@ class Progress:
             self._last = self._clock()
             self._write(ERASE + self.line())
 
+    def reach(self, done: int, total: int | None) -> None:
+        """Note how far the work is, and how far it goes if that is known by now."""
+        self._total = total
+        self.add(done - self.done)
+
     def line(self) -> str:
         """Return the line: how many of how many, at which rate, and the time left."""
         rate = self.done / self.seconds if self.seconds else 0.0

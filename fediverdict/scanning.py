@@ -21,7 +21,7 @@ from scanner.classifiers.engine import Purpose, load_classifier
 from scanner.classifiers.preprocess import Pixels
 from scanner.errors import ModelError
 from scanner.policy import Policy
-from scanner.settings import ScannerSettings
+from scanner.settings import ScannerSettings, batch_of
 
 State = Literal["ready", "loading", "failed"]
 Scores = list[dict[str, int]]
@@ -57,6 +57,16 @@ class Scanner:
         """The classifier once it is loaded."""
         return self._classifier
 
+    @property
+    def batch(self) -> int:
+        """How many windows are judged at once."""
+        return batch_of(self.settings, has_device=self._has_device)
+
+    @property
+    def _has_device(self) -> bool:
+        """Whether the classifier says that it computes elsewhere than on the CPU."""
+        return bool(getattr(self._classifier, "has_device", False))
+
     async def load(self) -> Classifier:
         """Load the model if it is not there yet; raises ModelError."""
         if self._classifier is not None:
@@ -79,7 +89,7 @@ class Scanner:
 
     def _pump(self) -> None:
         """Start batches, as many as may run at once."""
-        at_once = BATCHES_AT_ONCE if getattr(self._classifier, "has_device", False) else 1
+        at_once = BATCHES_AT_ONCE if self._has_device else 1
         while self._waiting and self._running < at_once:
             self._running += 1
             batch = self._next_batch()
@@ -92,7 +102,7 @@ class Scanner:
         """Take those who wait, until their windows fill a batch."""
         batch = [self._waiting.popleft()]
         windows = len(batch[0][0])
-        while self._waiting and windows + len(self._waiting[0][0]) <= self.settings.batch:
+        while self._waiting and windows + len(self._waiting[0][0]) <= self.batch:
             batch.append(self._waiting.popleft())
             windows += len(batch[-1][0])
         return batch

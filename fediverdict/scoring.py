@@ -45,7 +45,7 @@ class Scorer:
         keeps = self._shadow is not None or opened.facts.frames_total > 1
         rows: list[dict[str, int]] = []
         frames: list[int] = []
-        chunks = opened.chunks(classifier.preprocess, self._scanner.settings.batch)
+        chunks = opened.chunks(classifier.preprocess, self._scanner.batch)
         async with aclosing(chunks):
             async for chunk in chunks:
                 if chunk.last and not keeps:
@@ -77,7 +77,7 @@ class Scorer:
         try:
             classifier = await self._shadow.load()
             rows: list[dict[str, int]] = []
-            async for chunk in opened.chunks(classifier.preprocess, self._shadow.settings.batch):
+            async for chunk in opened.chunks(classifier.preprocess, self._shadow.batch):
                 rows += await self._shadow.score(chunk.pixels)
         except ModelError as error:
             logger.warning("the pipeline in shadow scores nothing: %s", error)

@@ -115,8 +115,8 @@ class ScannerSettings(BaseModel):
     compile: Literal["auto"] | bool = "auto"
     """Whether torch compiles the image tower, which takes a minute at loading; `auto`: on CUDA,
     but no small model."""
-    batch: Annotated[int, Field(ge=1, le=256)] = 8
-    """Frames judged in one run of the image tower."""
+    batch: Annotated[int, Field(ge=0, le=1024)] = 0
+    """Inputs judged in one run of the image tower; 0: 8 on a CPU, 64 on a GPU."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """CPU threads of the model; 0: torch's own default, or every core for ONNX Runtime."""
     decoders: Annotated[int, Field(ge=0, le=256)] = 0
@@ -126,6 +126,15 @@ class ScannerSettings(BaseModel):
     decoder_bytes: Annotated[int, Field(ge=300_000_000)] = 1_500_000_000
     """Bytes of memory that one decoder process may take; past it a picture is over-limit."""
     shadow: ShadowSettings = ShadowSettings()
+
+
+CPU_BATCH, GPU_BATCH = 8, 64
+"""Inputs; a CPU gains nothing beyond the first, a GPU is full with the second."""
+
+
+def batch_of(settings: ScannerSettings, *, has_device: bool) -> int:
+    """Return how many inputs are judged at once, by a GPU or without one."""
+    return settings.batch or (GPU_BATCH if has_device else CPU_BATCH)
 
 
 def shadow_settings(settings: ScannerSettings) -> ScannerSettings:

@@ -32,6 +32,7 @@ from scanner.calibrate import (
 )
 from scanner.classifiers.engine import Purpose, load_classifier
 from scanner.policy import load_policy
+from scanner.settings import batch_of
 
 PROGRESS_SECONDS = 0.5
 TARGET_LEAST, TARGET_MOST = 1e-6, 0.5
@@ -79,7 +80,7 @@ def calibrate(
     path = _folder(folder)
     config, store = context.config, context.store
     run = _prepared(config, purpose)
-    finished = _run(run, path, config.scanner.batch)
+    finished = _run(run, path, batch_of(config.scanner, has_device=False))
     enough = run.pictures >= config.scanner.calibration_pictures
     if finished and enough:
         store.write_now(record_calibration, run.result(int(time.time())))

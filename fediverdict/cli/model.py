@@ -17,7 +17,9 @@ from fediverdict.cli.context import (
 from fediverdict.config import Config
 from fediverdict.contest import Contest, Entry
 from fediverdict.errors import UsageError
+from fediverdict.progress import Progress
 from scanner.classifiers.compare import Agreement
+from scanner.classifiers.engine import fetch_weights
 from scanner.classifiers.export import Exported, export_model
 from scanner.classifiers.onnx import SHIPPED, check_digest, export_name, read_card
 from scanner.classifiers.onnx_file import read_onnx_file
@@ -60,6 +62,23 @@ def export(context: Context, int8: bool, output: str | None, as_json: bool) -> N
     click.echo(f"pipeline {made.pipeline_id}")
     if int8:
         click.echo('used where scanner.precision is "int8"; compare it first: model compare FOLDER')
+
+
+@model.command()
+@json_option
+@pass_context
+def fetch(context: Context, as_json: bool) -> None:
+    """Download the weights of scanner.model, if they are not here, and hold them to their digest.
+
+    What was cut short goes on where it stopped. Prints the SHA-256 for scanner.weights_sha256.
+    """
+    progress = Progress("bytes")
+    found = fetch_weights(context.config.scanner, progress.reach)
+    progress.clear()
+    if as_json:
+        print_json({"path": str(found.path), "sha256": found.sha256})
+        return
+    click.echo(printable(f'{found.path}\nweights_sha256 = "{found.sha256}"'))
 
 
 @model.command(name="compare")

@@ -37,7 +37,7 @@ from scanner.classifiers.weights import (
 )
 from scanner.errors import DownloadError, ModelError
 from scanner.policy import Policy
-from scanner.settings import ScannerSettings
+from scanner.settings import ScannerSettings, batch_of
 
 SENTENCES = 64
 """Texts encoded at once; a policy may have thousands."""
@@ -79,7 +79,9 @@ class ClipClassifier:
         gains = device.type == "cuda" and not small
         compiled = gains if settings.compile == "auto" else settings.compile
         height, width = self._preprocess.height, self._preprocess.width
-        sizes = Sizes(settings.batch, height, width, len(self._labels))
+        self._has_device = device.type != "cpu"
+        batch = batch_of(settings, has_device=self._has_device)
+        sizes = Sizes(batch, height, width, len(self._labels))
         self._runner = Runner(scorer, sizes, device, compiled)
         self._pipeline = describe(
             architecture=checkpoint.architecture,
@@ -102,6 +104,11 @@ class ClipClassifier:
         del model
         _give_back_memory(device)
         return classifier
+
+    @property
+    def has_device(self) -> bool:
+        """Whether it computes elsewhere than on the CPU, so that a second batch may be sent."""
+        return self._has_device
 
     @property
     def name(self) -> str:

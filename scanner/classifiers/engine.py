@@ -15,12 +15,18 @@ from pathlib import Path
 from typing import Literal, assert_never
 
 from scanner.classifiers.classifier import Classifier
+from scanner.classifiers.download import Progress
 from scanner.classifiers.onnx import OnnxClassifier, export_name, find_export, precision_wanted
 from scanner.classifiers.onnx_model import SUFFIX, OnnxModelClassifier
 from scanner.classifiers.onnx_session import NO_ONNX, is_importable
 from scanner.classifiers.pipeline import describe, preprocessing_text, whole_picture
 from scanner.classifiers.plugins import PREFIX, load_plugin
-from scanner.classifiers.weights import BUNDLED, bundled_checkpoint, folder_config
+from scanner.classifiers.weights import (
+    BUNDLED,
+    Checkpoint,
+    bundled_checkpoint,
+    folder_config,
+)
 from scanner.errors import ModelError, NotInstalled
 from scanner.policy import Policy
 from scanner.settings import ScannerSettings
@@ -117,6 +123,18 @@ def what_is_missing(settings: ScannerSettings, policy: Policy) -> str | None:
 def is_installed(settings: ScannerSettings, policy: Policy) -> bool:
     """Tell whether something here can run the model, importing none of it."""
     return what_is_missing(settings, policy) is None
+
+
+def fetch_weights(settings: ScannerSettings, progress: Progress) -> Checkpoint:
+    """Download the weights that the settings name, if they are not here; raises ModelError.
+
+    `progress` is told the bytes done and, where known, the bytes in all.
+    """
+    if not is_importable("open_clip"):
+        raise NotInstalled(NO_TORCH)
+    from scanner.classifiers.clip import fetch  # noqa: PLC0415  torch takes seconds to import
+
+    return fetch(settings, progress)
 
 
 def has_gpu(device: str, devices: Path = Path("/dev")) -> bool:

@@ -24,7 +24,7 @@ from scanner.classifiers.weights import BUNDLED, Checkpoint, Download, find_chec
 from scanner.classifiers.windows import RATIO, WINDOWS_MAX
 from scanner.errors import ModelError
 from scanner.policy import Name, Policy
-from scanner.settings import HexDigest, ScannerSettings
+from scanner.settings import HexDigest, ScannerSettings, batch_of
 
 CARD = "fediverdict"
 """The key of the card in the file's metadata."""
@@ -72,7 +72,7 @@ class OnnxClassifier:
         _check_precision(path, card, settings)
         if path != Path(settings.model).expanduser():
             _check_model(path, card, settings)
-        return cls(OnnxSession(path, settings), card, settings.batch)
+        return cls(OnnxSession(path, settings), card, batch_of(settings, has_device=False))
 
     @property
     def name(self) -> str:

@@ -22,7 +22,7 @@ from scanner.classifiers.preprocess import SIDE_MAX, Pixels, Preprocess
 from scanner.classifiers.windows import RATIO, WINDOWS_MAX
 from scanner.errors import ModelError
 from scanner.policy import Policy
-from scanner.settings import OnnxModelSettings, ScannerSettings
+from scanner.settings import OnnxModelSettings, ScannerSettings, batch_of
 
 SUFFIX = ".onnx"
 WHERE = "[scanner.onnx_model]"
@@ -52,7 +52,7 @@ class OnnxModelClassifier:
             raise ModelError(f"{settings.model} needs {WHERE}, see docs/classifiers.md")
         self._session, self._table = session, settings.onnx_model
         _check_labels(self._table, policy)
-        self._graph = _graph(session, self._table, settings.batch)
+        self._graph = _graph(session, self._table, batch_of(settings, has_device=False))
         self._columns = {
             label: [self._table.outputs.index(name) for name in self._table.labels[label]]
             for label in policy.labels

@@ -48,11 +48,17 @@ class CheckedClassifier:
             self._labels = tuple(inner.labels)
             self._pipeline = dict(inner.pipeline)
             self._preprocess: Preprocess = inner.preprocess
+            self._has_device = getattr(inner, "has_device", False) is True
         except Exception as error:
             raise self._error(f"is no classifier: {_said(error)}") from error
         self._check_labels(policy)
         self._check_pipeline(policy)
         self._check_preprocess()
+
+    @property
+    def has_device(self) -> bool:
+        """Whether it computes elsewhere than on the CPU, so that a second batch may be sent."""
+        return self._has_device
 
     @property
     def name(self) -> str:

@@ -1,5 +1,6 @@
 """`fediverdict model`: export, compare, list, info, by the command line."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -121,3 +122,21 @@ def test_agreement_counts_what_lies_on_the_other_side_of_its_threshold():
 def test_scores_of_other_pictures_are_not_compared():
     with pytest.raises(ValueError, match="zip"):
         compare(["w"], [{"a": 1}], [], {"a": 5000})
+
+
+def test_fetch_says_where_the_weights_are_and_by_which_digest_to_pin_them(run, here):
+    pytest.importorskip("torch")
+    said = json.loads(run("model", "fetch", "--json", config=here).out)
+    path = Path(said["path"])
+    assert said["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert f'weights_sha256 = "{said["sha256"]}"' in run("model", "fetch", config=here).out
+
+
+def test_fetch_refuses_weights_of_another_digest_and_a_model_nobody_knows(run, here):
+    pytest.importorskip("torch")
+    here.write_text('[scanner]\nmodel = "bundled"\nweights_sha256 = "' + "0" * 64 + '"\n')
+    refused = run("model", "fetch", config=here)
+    assert refused.code == 3
+    assert "weights_sha256" in refused.err
+    here.write_text('[scanner]\nmodel = "NoSuch/tag"\n')
+    assert "knows no NoSuch" in run("model", "fetch", config=here).err

@@ -1,6 +1,4 @@
-"""The hostile corpus: whatever the bytes, a picture comes out or one of two errors, and soon."""
-
-import time
+"""The hostile corpus: whatever the bytes, a picture comes out or one of two errors."""
 
 import pytest
 
@@ -11,19 +9,13 @@ from scanner.limits import Limits
 from tests.scanner.decoding.hostile import corpus, mutations, sound_files
 
 LIMITS = Limits()
-SECONDS = 5
-"""What one file may take; the slowest takes a tenth of that."""
 
 
 def outcome(data):
-    start = time.perf_counter()
-    found: Picture | Undecodable | OverLimit
     try:
-        found = read(data, LIMITS, name="x.jpg")
+        return read(data, LIMITS, name="x.jpg")
     except (Undecodable, OverLimit) as error:
-        found = error
-    assert time.perf_counter() - start < SECONDS
-    return found
+        return error
 
 
 def test_every_sound_file_is_read():
