@@ -22,7 +22,7 @@ help: ## say what each target does
 	@$(UV) --editable '.[clip]' && touch $@
 
 .venv/dev: .venv/uv pyproject.toml
-	@$(UV) --editable '.[clip,dev]' && touch $@ .venv/clip
+	@$(UV) --editable '.[export,video,s3,sftp,dev]' && touch $@ .venv/clip
 
 setup: .venv/dev ## install everything for development into .venv
 
@@ -43,7 +43,7 @@ test-all: .venv/dev ## the tests and the slow or heavy checks as well
 lint: .venv/dev ## ruff, mypy --strict and the import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
-bench: .venv/dev ## run every benchmark; ends non-zero when a goal is missed
+bench: .venv/dev ## run every benchmark (an hour); ARGS=scanner or ARGS=gpu runs one
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove .venv and caches
