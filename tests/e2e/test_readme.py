@@ -18,7 +18,7 @@ from fediverdict.demo.instance import environment, free_port
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text("utf-8")
-INSTALL = "pip install '.[clip]' "
+INSTALL = "pip install '.["
 
 
 def section(title):

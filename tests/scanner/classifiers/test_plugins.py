@@ -170,7 +170,7 @@ def test_what_is_no_score_is_an_error_and_no_clean_picture(answer, words):
         ({"pipeline": {**Fair.pipeline, "weights": 1}}, "describes its pipeline wrongly"),
         ({"pipeline": {**Fair.pipeline, "policy": "0" * 64}}, "must put policy.digest"),
         ({"pipeline": {**Fair.pipeline, "weights": ""}}, "0 characters for weights"),
-        ({"preprocess": None}, "no scanner.classifiers.preprocess.Preprocess"),
+        ({"preprocess": None}, "is no Preprocess"),
         ({"preprocess": Preprocess(2049, 8, (0.0,) * 3, (1.0,) * 3)}, "cannot be done"),
         ({"preprocess": Preprocess(8, 0, (0.0,) * 3, (1.0,) * 3)}, "cannot be done"),
     ],
