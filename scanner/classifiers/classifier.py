@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
+from scanner.classifiers.pipeline import pipeline_id
 from scanner.classifiers.preprocess import Pixels, Preprocess
 from scanner.errors import ModelError
 
@@ -36,6 +37,52 @@ class Classifier(Protocol):
     def score(self, pixels: Pixels) -> list[dict[str, int]]:
         """Return label -> 0..10000 for each entry of (n, height, width, 3) uint8, in order."""
         ...
+
+
+class Described:
+    """What a classifier says of itself: a base for those here. Others need no base."""
+
+    def __init__(
+        self,
+        name: str,
+        labels: tuple[str, ...],
+        pipeline: Mapping[str, str],
+        preprocess: Preprocess,
+        *,
+        has_device: bool = False,
+    ) -> None:
+        self._name, self._labels, self._has_device = name, labels, has_device
+        self._pipeline, self._preprocess = dict(pipeline), preprocess
+
+    @property
+    def name(self) -> str:
+        """Its name, for people."""
+        return self._name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the policy."""
+        return self._labels
+
+    @property
+    def pipeline(self) -> dict[str, str]:
+        """The description of what produces the scores."""
+        return dict(self._pipeline)
+
+    @property
+    def pipeline_id(self) -> str:
+        """The hex id of that description."""
+        return pipeline_id(self._pipeline)
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """What the model's input looks like."""
+        return self._preprocess
+
+    @property
+    def has_device(self) -> bool:
+        """Whether it computes elsewhere than on the CPU, so that a second batch may be sent."""
+        return self._has_device
 
 
 def score_frames(classifier: Classifier, frames: Sequence[Image.Image]) -> list[dict[str, int]]:

@@ -21,11 +21,11 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from scanner.classifiers.classifier import to_score
+from scanner.classifiers.classifier import Described, to_score
 from scanner.classifiers.download import Progress
 from scanner.classifiers.fetching import Tag, fetch_weights
 from scanner.classifiers.lean_import import builtin_config, open_clip_for
-from scanner.classifiers.pipeline import describe, pipeline_id, preprocessing_text, whole_picture
+from scanner.classifiers.pipeline import describe, preprocessing_text, whole_picture
 from scanner.classifiers.preprocess import Pixels, Preprocess
 from scanner.classifiers.torch_run import DTYPES, Runner, Sizes, device_of, precision_of, settle
 from scanner.classifiers.weights import (
@@ -62,7 +62,7 @@ class ClipParts:
     scale: float
 
 
-class ClipClassifier:
+class ClipClassifier(Described):
     """Scores pixels by the labels of one policy with one open_clip model."""
 
     def __init__(
@@ -72,24 +72,24 @@ class ClipClassifier:
         small = sum(value.numel() for value in model.visual.parameters()) < SMALL_WEIGHTS
         precision = precision_of(settings.precision, device, small)
         preprocessing = whole_picture(model.visual.preprocess_cfg)
-        self._preprocess = Preprocess.of(preprocessing)
-        self._labels = tuple(policy.labels)
+        preprocess, labels = Preprocess.of(preprocessing), tuple(policy.labels)
         self._parts = _encode_policy(model, checkpoint, policy)
-        scorer = Scorer(self._parts, self._preprocess, DTYPES[precision]).to(device).eval()
+        scorer = Scorer(self._parts, preprocess, DTYPES[precision]).to(device).eval()
         gains = device.type == "cuda" and not small
         compiled = gains if settings.compile == "auto" else settings.compile
-        height, width = self._preprocess.height, self._preprocess.width
-        self._has_device = device.type != "cpu"
-        batch = batch_of(settings, has_device=self._has_device)
-        sizes = Sizes(batch, height, width, len(self._labels))
+        has_device = device.type != "cpu"
+        batch = batch_of(settings, has_device=has_device)
+        sizes = Sizes(batch, preprocess.height, preprocess.width, len(labels))
         self._runner = Runner(scorer, sizes, device, compiled)
-        self._pipeline = describe(
+        pipeline = describe(
             architecture=checkpoint.architecture,
             policy=policy.digest(),
             precision=precision,
             preprocessing=preprocessing_text(preprocessing),
             weights=checkpoint.sha256,
         )
+        name = checkpoint.architecture
+        super().__init__(name, labels, pipeline, preprocess, has_device=has_device)
 
     @classmethod
     def load(
@@ -104,36 +104,6 @@ class ClipClassifier:
         del model
         _give_back_memory(device)
         return classifier
-
-    @property
-    def has_device(self) -> bool:
-        """Whether it computes elsewhere than on the CPU, so that a second batch may be sent."""
-        return self._has_device
-
-    @property
-    def name(self) -> str:
-        """The architecture, for people."""
-        return self._pipeline["architecture"]
-
-    @property
-    def pipeline(self) -> dict[str, str]:
-        """The description of what produces the scores."""
-        return dict(self._pipeline)
-
-    @property
-    def pipeline_id(self) -> str:
-        """The hex id of that description."""
-        return pipeline_id(self._pipeline)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels of the policy, in its order."""
-        return self._labels
-
-    @property
-    def preprocess(self) -> Preprocess:
-        """What the model's input looks like."""
-        return self._preprocess
 
     @property
     def is_compiled(self) -> bool:

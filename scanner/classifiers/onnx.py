@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from scanner.classifiers.classifier import to_score
+from scanner.classifiers.classifier import Described, to_score
 from scanner.classifiers.onnx_file import OnnxFile
 from scanner.classifiers.onnx_session import OnnxSession, read_whole
 from scanner.classifiers.pipeline import FIELDS, pipeline_id
@@ -51,13 +51,14 @@ class ExportCard(BaseModel):
     graph_sha256: HexDigest
 
 
-class OnnxClassifier:
+class OnnxClassifier(Described):
     """Scores pixels by the labels of one policy with one exported file."""
 
     def __init__(self, session: OnnxSession, card: ExportCard, batch: int) -> None:
-        self._session, self._card, self._batch = session, card, batch
-        self._preprocess = preprocess_of(card, session.path)
-        _check_graph(session, card, self._preprocess)
+        self._session, self._batch = session, batch
+        preprocess = preprocess_of(card, session.path)
+        _check_graph(session, card, preprocess)
+        super().__init__(card.pipeline["architecture"], card.labels, card.pipeline, preprocess)
 
     @classmethod
     def load(cls, path: Path, settings: ScannerSettings, policy: Policy) -> "OnnxClassifier":
@@ -73,31 +74,6 @@ class OnnxClassifier:
         if path != Path(settings.model).expanduser():
             _check_model(path, card, settings)
         return cls(OnnxSession(path, settings), card, batch_of(settings, has_device=False))
-
-    @property
-    def name(self) -> str:
-        """The architecture, for people."""
-        return self._card.pipeline["architecture"]
-
-    @property
-    def pipeline(self) -> dict[str, str]:
-        """The description of what produces the scores."""
-        return dict(self._card.pipeline)
-
-    @property
-    def pipeline_id(self) -> str:
-        """The hex id of that description."""
-        return pipeline_id(self._card.pipeline)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels of the policy, in the order of its export."""
-        return self._card.labels
-
-    @property
-    def preprocess(self) -> Preprocess:
-        """What the model's input looks like."""
-        return self._preprocess
 
     @property
     def provider(self) -> str:

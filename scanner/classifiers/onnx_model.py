@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scanner.classifiers.classifier import to_score
+from scanner.classifiers.classifier import Described, to_score
 from scanner.classifiers.fetching import file_sha256
 from scanner.classifiers.onnx_session import Floats, OnnxSession
-from scanner.classifiers.pipeline import describe, pipeline_id
+from scanner.classifiers.pipeline import describe
 from scanner.classifiers.preprocess import SIDE_MAX, Pixels, Preprocess
 from scanner.classifiers.windows import RATIO, WINDOWS_MAX
 from scanner.errors import ModelError
@@ -44,7 +44,7 @@ class _Graph:
     """Entries of one run; files that were saved for one entry take no more."""
 
 
-class OnnxModelClassifier:
+class OnnxModelClassifier(Described):
     """Scores pixels by the labels that a table gives to the outputs of one ONNX file."""
 
     def __init__(self, session: OnnxSession, settings: ScannerSettings, policy: Policy) -> None:
@@ -60,46 +60,23 @@ class OnnxModelClassifier:
         self._mean, self._std = (
             np.array(colour, np.float32) for colour in (self._table.mean, self._table.std)
         )
-        self._preprocess = _preprocess(self._graph, self._table)
         sha256 = file_sha256(session.path)
         _check_pinned(session.path, sha256, settings.weights_sha256)
-        self._pipeline = describe(
-            architecture=f"{session.path.stem}-{sha256[:12]}",
+        name = f"{session.path.stem}-{sha256[:12]}"
+        pipeline = describe(
+            architecture=name,
             policy=policy.digest(),
             precision=self._table.precision,
             preprocessing=_description(self._graph, self._table),
             weights=sha256,
         )
+        preprocess = _preprocess(self._graph, self._table)
+        super().__init__(name, tuple(policy.labels), pipeline, preprocess)
 
     @classmethod
     def load(cls, settings: ScannerSettings, policy: Policy) -> "OnnxModelClassifier":
         """Return the classifier of the settings; raises ModelError."""
         return cls(OnnxSession(Path(settings.model).expanduser(), settings), settings, policy)
-
-    @property
-    def name(self) -> str:
-        """The file's name and digest, for people."""
-        return self._pipeline["architecture"]
-
-    @property
-    def pipeline(self) -> dict[str, str]:
-        """The description of what produces the scores."""
-        return dict(self._pipeline)
-
-    @property
-    def pipeline_id(self) -> str:
-        """The hex id of that description."""
-        return pipeline_id(self._pipeline)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels of the policy."""
-        return tuple(self._columns)
-
-    @property
-    def preprocess(self) -> Preprocess:
-        """What the model's input looks like."""
-        return self._preprocess
 
     def score(self, pixels: Pixels) -> list[dict[str, int]]:
         """Return label -> 0..10000 for each entry of (n, height, width, 3) uint8, in order."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from scanner.classifiers.classifier import SCORE_MAX, Classifier
+from scanner.classifiers.classifier import SCORE_MAX, Classifier, Described
 from scanner.classifiers.pipeline import pipeline_id
 from scanner.classifiers.preprocess import RESAMPLING, SIDE_MAX, Pixels, Preprocess
 from scanner.errors import ModelError
@@ -38,52 +38,21 @@ def load_plugin(settings: ScannerSettings, policy: Policy) -> Classifier:
     return CheckedClassifier(name, classifier, policy)
 
 
-class CheckedClassifier:
+class CheckedClassifier(Described):
     """A classifier of somebody else, held to the contract."""
 
     def __init__(self, name: str, inner: Any, policy: Policy) -> None:
         self._plugin, self._inner = name, inner
         try:
-            self._name = str(inner.name)
-            self._labels = tuple(inner.labels)
-            self._pipeline = dict(inner.pipeline)
-            self._preprocess: Preprocess = inner.preprocess
-            self._has_device = getattr(inner, "has_device", False) is True
+            super().__init__(
+                *(str(inner.name), tuple(inner.labels), dict(inner.pipeline), inner.preprocess),
+                has_device=getattr(inner, "has_device", False) is True,
+            )
         except Exception as error:
             raise self._error(f"is no classifier: {_said(error)}") from error
         self._check_labels(policy)
         self._check_pipeline(policy)
         self._check_preprocess()
-
-    @property
-    def has_device(self) -> bool:
-        """Whether it computes elsewhere than on the CPU, so that a second batch may be sent."""
-        return self._has_device
-
-    @property
-    def name(self) -> str:
-        """The plugin's own name of it, for people."""
-        return self._name
-
-    @property
-    def pipeline(self) -> dict[str, str]:
-        """The description of what produces the scores."""
-        return dict(self._pipeline)
-
-    @property
-    def pipeline_id(self) -> str:
-        """The hex id of that description, computed here."""
-        return pipeline_id(self._pipeline)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels of the policy."""
-        return self._labels
-
-    @property
-    def preprocess(self) -> Preprocess:
-        """What the model's input looks like."""
-        return self._preprocess
 
     def score(self, pixels: Pixels) -> list[dict[str, int]]:
         """Return label -> 0..10000 for each entry; raises ModelError, and nothing else."""
