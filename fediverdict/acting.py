@@ -38,6 +38,8 @@ from scanner.sources.source import Item, Source
 
 OPEN = (ItemState.FOUND, ItemState.ACTING, ItemState.FAILED)
 """Findings that may be acted on: those of an action that was cut short or failed as well."""
+UNHEARD = (ItemState.ACTING, ItemState.FAILED)
+"""Findings whose object an earlier action may have deleted: cut short, or without an answer."""
 
 
 class Action(StrEnum):
@@ -117,6 +119,7 @@ class Acting:
             for finding in batch:
                 if stop.is_set():
                     break
+                became[finding.id] = begun[finding.id]  # cut short now, it may be gone already
                 became[finding.id] = await self._one(finding)
         finally:
             await self._write(list(became.values()))
@@ -178,8 +181,9 @@ class Acting:
         return "the limits or decoders have changed since; scan again"
 
     async def _changed(self, finding: Finding, item: Item, why: str) -> Finding:
-        """Tell an object that was deleted before we were cut short from one that changed."""
-        if finding.state is ItemState.ACTING and self._plan.action is Action.DELETE:
+        """Tell an object that we deleted, without having heard of it, from one that changed."""
+        tried = finding.state in UNHEARD and finding.action == self._plan.action
+        if tried and self._plan.action is Action.DELETE:
             async for other in self._source.list(None, item.key):
                 if other.key == item.key:
                     return _became(finding, ItemState.SKIPPED, why)

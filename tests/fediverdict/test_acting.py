@@ -159,7 +159,7 @@ async def test_a_source_that_goes_away_leaves_the_rest_to_be_done_later(acts):
     whole, acts.source.delete = acts.source.delete, gone
     with pytest.raises(SourceUnreachable):
         await acts.delete(patience=0)
-    assert acts.states()["red-1.png"] == "found"
+    assert sorted(acts.states().values()) == ["acting", "found", "found"]  # it may have heard
     acts.source.delete = whole
     await acts.delete()
     assert len(acts.source.deleted) == 2
@@ -202,3 +202,39 @@ async def test_acting_twice_does_no_harm(acts):
     await acts.found()
     await acts.delete()
     assert "red-1.png" not in acts.source.objects
+
+
+async def test_a_deletion_that_was_cancelled_halfway_is_known_by_the_next_call(acts, monkeypatch):
+    """A second Ctrl-C: the source may have done what it was asked to, without our hearing of it."""
+    carry_out, begun = acts.source.delete, asyncio.Event()
+
+    async def delete(item):
+        await carry_out(item)
+        begun.set()
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(acts.source, "delete", delete)
+    acting = asyncio.create_task(acts.delete())
+    await begun.wait()
+    acting.cancel()
+    await asyncio.wait([acting])
+    assert sorted(acts.states().values()) == ["acting", "found", "found"]
+    monkeypatch.setattr(acts.source, "delete", carry_out)
+    await acts.delete()
+    assert acts.states() == {"red-1.png": "acted", "red-2.png": "acted", "bad.png": "found"}
+    assert acts.scans.count(sightings) == 3
+
+
+async def test_a_deletion_whose_answer_was_lost_is_known_by_the_next_call(acts, monkeypatch):
+    carry_out = acts.source.delete
+
+    async def delete(item):
+        await carry_out(item)
+        raise SourceUnreachable("no answer within 60 s")
+
+    monkeypatch.setattr(acts.source, "delete", delete)
+    await acts.delete()
+    assert acts.states()["red-1.png"] == "failed"
+    monkeypatch.setattr(acts.source, "delete", carry_out)
+    await acts.delete()
+    assert acts.states() == {"red-1.png": "acted", "red-2.png": "acted", "bad.png": "found"}
