@@ -1,7 +1,8 @@
 """Decides which feed a verdict of ours enters.
 
 The law is design.md, "What is published". A picture stands in one feed at most, the test card in
-none. Appending is idempotent: what already stands in the feed is not said again, so that a crash
+none: the card itself, by sha256 or `content`. A picture that merely looks like it is never called
+clean, but a flag on it is published: else whoever draws near the card keeps bad pictures unnamed. Appending is idempotent: what already stands in the feed is not said again, so that a crash
 or a rescan doubles nothing. The rows themselves are left to `statements`, sealing them into signed
 pages to `federation`; whether a source shares at all is left to the caller.
 """
@@ -189,23 +190,18 @@ def _wanted(
 def _entered(verdict: Verdict, judgement: Judgement, found: Mapping[str, Finding]) -> Feed | None:
     """Return the feed for a verdict by itself, given what persons found of its picture."""
     terms = judgement.terms(verdict)
-    if terms is None or not terms.current or _is_of_test_card(verdict):
+    if terms is None or not terms.current or is_test_card(verdict.sha256, verdict.content):
         return None
     feed = feed_for(verdict, judgement.rules, terms)
     if feed is Feed.CLEAN:
-        return None if Finding.UPHELD in found.values() else feed
+        silent = Finding.UPHELD in found.values() or is_copy_of_test_card(verdict.pdq)
+        return None if silent else feed
     rest = {
         name: rule
         for name, rule in judgement.rules.items()
         if found.get(name) is not Finding.DISMISSED
     }
     return feed if feed_for(verdict, rest, terms) is Feed.FLAGGED else None
-
-
-def _is_of_test_card(verdict: Verdict) -> bool:
-    """Tell whether it is on the card or a copy of it: whatever our model says, it stays here."""
-    card = is_test_card(verdict.sha256, verdict.content)
-    return card or is_copy_of_test_card(verdict.pdq)
 
 
 def _content(connection: Connection, image_id: int) -> bytes | None:

@@ -188,13 +188,17 @@ def test_a_person_who_dismisses_it_is_not_overruled_at_the_next_start(store):
     assert live_codes(store) == 0
 
 
-@pytest.mark.parametrize("scores", [BAD, GOOD])
+REWRAPPED = replace(CARD, sha256=b"\x01" * 32)
+COPIES = [copy(COPY_BITS), copy(3, CARD.variants[5])]
+
+
 @pytest.mark.parametrize(
-    "picture",
-    [CARD, replace(CARD, sha256=b"\x01" * 32), copy(COPY_BITS), copy(3, CARD.variants[5])],
-    ids=["card", "rewrapped", "copy", "mirrored"],
+    ("scores", "picture"),
+    [(BAD, CARD), (GOOD, CARD), (BAD, REWRAPPED), (GOOD, REWRAPPED), *((GOOD, c) for c in COPIES)],
 )
-def test_no_verdict_of_ours_on_the_card_or_a_copy_enters_a_feed(store, scores, picture):
+def test_no_verdict_on_the_card_enters_a_feed_and_no_copy_of_it_is_called_clean(
+    store, scores, picture
+):
     seeded(store)
     verdict = own_verdict(scores, picture)
 
@@ -209,9 +213,8 @@ def test_no_verdict_of_ours_on_the_card_or_a_copy_enters_a_feed(store, scores, p
     assert store.read_now(is_published, verdict, JUDGEMENT, now=NOW)  # so that nobody asks again
 
 
-def test_a_picture_that_only_resembles_the_card_is_published_as_ever(store):
-    picture = copy(COPY_BITS + 1)
-
+@pytest.mark.parametrize("picture", [copy(COPY_BITS + 1), copy(0), *COPIES])
+def test_a_flagged_picture_drawn_near_the_card_is_published_as_any_other(store, picture):
     def scanned(connection):
         pipeline_row(connection, DESCRIPTION)
         record_image(connection, picture, now=NOW)
