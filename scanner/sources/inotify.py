@@ -20,7 +20,7 @@ from pathlib import Path
 
 from asyncinotify import Event, Inotify, Mask
 
-from scanner.sources.wanted import is_text
+from scanner.sources.wanted import is_short, is_text
 
 EVENTS = (
     Mask.CLOSE_WRITE
@@ -101,7 +101,7 @@ class FolderEvents:
             self._folder_went(self._key(watch.path), event.mask)
             return
         key = self._key(watch.path / event.name)
-        if is_text(key):
+        if is_text(key) and is_short(key):
             self._note(key, event.mask, now)
         if len(self._ready) + len(self._settling) + len(self._folders) > self._pending_items:
             self._lose()

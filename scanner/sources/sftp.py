@@ -20,10 +20,13 @@ from scanner.sources.seen import Seen, Told
 from scanner.sources.settings import SftpSettings
 from scanner.sources.sftp_session import Alive, SftpSession
 from scanner.sources.source import Item, Report
-from scanner.sources.wanted import DEPTH_MAX, Wanted, is_key, is_text
+from scanner.sources.wanted import DEPTH_MAX, KEY_BYTES_MAX, Wanted, is_key, is_short, is_text
 
 CHUNK_BYTES = 262_144
 """Bytes read in one call, each of which must end within `timeout_seconds`."""
+
+KEY_TOLD = 1_000
+"""Characters of a key that are told when it is left out."""
 
 SELF_AND_PARENT = (".", "..")
 
@@ -71,7 +74,7 @@ class SftpSource:
             key = f"{prefix}{name}"
             problem = _problem(name, key, kind, wanted)
             if problem:
-                self._told(f"{key!a} in {self.location} {problem} and was left out")
+                self._told(f"{key[:KEY_TOLD]!a} in {self.location} {problem} and was left out")
             elif kind == FILEXFER_TYPE_REGULAR and wanted.file(key):
                 yield Item(key, size, _mark(modified, size), float(modified), key)
             elif kind == FILEXFER_TYPE_DIRECTORY and wanted.folder(key):
@@ -209,6 +212,8 @@ def _problem(name: str, key: str, kind: int, wanted: Wanted) -> str | None:
         return "has a name that leads elsewhere"
     if not is_text(name):
         return "has a name that is no UTF-8"
+    if not is_short(key):
+        return f"has a path of more than {KEY_BYTES_MAX} bytes"
     if kind == FILEXFER_TYPE_SYMLINK and wanted.file(key):
         return "is a link"
     if kind == FILEXFER_TYPE_DIRECTORY and wanted.folder(key) and key.count("/") >= DEPTH_MAX:

@@ -14,7 +14,7 @@ from pathlib import Path
 from scanner.errors import SourceError
 from scanner.sources.files import item_of, open_folder, open_root
 from scanner.sources.source import Item
-from scanner.sources.wanted import DEPTH_MAX, Wanted, is_key, is_text
+from scanner.sources.wanted import DEPTH_MAX, KEY_BYTES_MAX, Wanted, is_key, is_short, is_text
 
 OnFolder = Callable[[str], None]
 """Told of each folder's key before it is listed; "" is the root."""
@@ -98,6 +98,11 @@ class _Walk:
         if not is_text(name):
             path = self._path(prefix, name)
             raise SourceError(f"{str(path)!a} has a name that is no UTF-8, rename it")
+        if not is_short(key):
+            short = f"{self._path(prefix, name)}"[:200]
+            raise SourceError(
+                f"{short}... has a path of more than {KEY_BYTES_MAX} bytes, shorten it"
+            )
         if kind == "folder" and self._wanted.folder(key):
             yield from self._inside(parent, prefix, name)
         elif kind == "link" and self._wanted.file(key):

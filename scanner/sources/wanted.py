@@ -7,6 +7,8 @@ looking at any file.
 
 DEPTH_MAX = 64
 """Folders within folders that are entered."""
+KEY_BYTES_MAX = 2_048
+"""Bytes of a key: PostgreSQL indexes no text of more than 2,704, S3 allows 1,024."""
 
 
 class Wanted:
@@ -40,6 +42,11 @@ def _parts(key: str) -> tuple[str, ...]:
 def is_key(key: str) -> bool:
     """Tell whether a key names something within the tree: no way up, out, or to nothing."""
     return not any(part in {"", ".", ".."} for part in key.split("/")) and "\0" not in key
+
+
+def is_short(key: str) -> bool:
+    """Tell whether a key can be stored: one is at most KEY_BYTES_MAX long, in UTF-8."""
+    return len(key.encode(errors="surrogatepass")) <= KEY_BYTES_MAX
 
 
 def is_text(name: str) -> bool:

@@ -1,6 +1,8 @@
 """Runs over a source and their findings, on both databases."""
 
 from dataclasses import replace
+from random import Random
+from string import ascii_letters, digits
 
 import pytest
 
@@ -24,7 +26,7 @@ from cache.runs import (
     record_finding,
     resume_run,
 )
-from cache.sightings import source_row
+from cache.sightings import Sighting, record_sightings, source_row, unchanged
 from cache.verdict import Decision
 
 OPTIONS = {"prefix": ""}
@@ -108,3 +110,13 @@ def test_findings_come_in_pages_and_by_what_is_asked_for(store, run):
     inside = store.read_now(count_findings, run.id, only_inside=True)
     assert inside == {"review": 1}
     assert findings(store, run, states=[ItemState.ACTED]) == []
+
+
+def test_the_longest_key_of_a_source_is_stored(store, source, run):
+    """PostgreSQL compresses before it indexes: only what looks random needs all its bytes."""
+    key = "".join(Random(1).choices(ascii_letters + digits, k=2_048))  # KEY_BYTES_MAX of scanner
+    met = Sighting(source, key, 1, "m", None, "over-limit", 1)
+    store.write_now(record_sightings, [met], [None])
+    store.write_now(record_finding, run.id, replace(FLAGGED, key=key))
+    assert store.read_now(unchanged, source_id=source, key=key, size=1, mark="m") is not None
+    assert [found.key for found in findings(store, run)] == [key]

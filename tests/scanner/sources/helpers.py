@@ -54,3 +54,13 @@ class Watching:
 
     async def stop(self):
         await self._items.aclose()
+
+
+def deep(root, length):
+    """Write a file whose key has so many bytes below `root`; returns the key."""
+    folders = "/".join(["d" * 199] * (length // 200))
+    key = f"{folders}/{'x' * (length - len(folders) - 1)}"
+    path = root / key
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"deep")
+    return key

@@ -11,7 +11,8 @@ import pytest
 from scanner.errors import OverLimit, SourceChanged, SourceError
 from scanner.sources.open import open_source
 from scanner.sources.settings import FolderSettings
-from tests.scanner.sources.helpers import collect, descriptors, keys, one
+from scanner.sources.wanted import KEY_BYTES_MAX
+from tests.scanner.sources.helpers import collect, deep, descriptors, keys, one
 
 
 @pytest.fixture
@@ -269,3 +270,12 @@ async def test_killed_in_the_middle_a_listing_goes_on_from_the_last_cursor(sourc
             process.kill()
         await process.communicate()
     assert found == whole
+
+
+async def test_a_key_at_the_limit_is_listed_and_one_byte_more_is_reported(source, root, said):
+    listed, left_out = deep(root, KEY_BYTES_MAX), deep(root, KEY_BYTES_MAX + 1)
+    found = await keys(source.list())
+    assert listed in found
+    assert left_out not in found
+    assert f"more than {KEY_BYTES_MAX} bytes" in said[0]
+    assert len(said[0]) < 300

@@ -13,8 +13,9 @@ from pydantic import SecretStr
 from scanner.errors import OverLimit, SourceChanged, SourceError, SourceUnreachable
 from scanner.sources.open import open_source
 from scanner.sources.settings import SftpSettings
+from scanner.sources.wanted import KEY_BYTES_MAX
 from tests.fakes.sshd import SSHD, Sshd, make_key
-from tests.scanner.sources.helpers import Watching, collect, descriptors, keys, one
+from tests.scanner.sources.helpers import Watching, collect, deep, descriptors, keys, one
 
 
 @pytest.fixture(scope="module")
@@ -384,3 +385,12 @@ async def test_a_port_that_nobody_serves_is_an_error_in_words():
     )
     with pytest.raises(SourceUnreachable, match="cannot connect"):
         await keys(open_source(settings).list())
+
+
+async def test_a_key_at_the_limit_is_listed_and_one_byte_more_is_reported(source, root, said):
+    listed, left_out = deep(root, KEY_BYTES_MAX), deep(root, KEY_BYTES_MAX + 1)
+    found = await keys(source.list())
+    assert listed in found
+    assert left_out not in found
+    assert f"more than {KEY_BYTES_MAX} bytes" in said[0]
+    assert len(said[0]) < 1300
