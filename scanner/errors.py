@@ -47,3 +47,7 @@ class SourceUnreachable(SourceError):
 
 class DecoderFailed(ScannerError):
     """A decoder process ended, or said what cannot be; the picture is asked of another one."""
+
+
+class NoDecoder(ScannerError):
+    """No decoder process can be started, whatever the picture; the message says what to look at."""

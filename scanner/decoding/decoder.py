@@ -1,8 +1,9 @@
 """The owner's side of one decoder process: starts it, speaks with it, ends it.
 
 Whatever the process does wrong (it dies, is silent for too long, says what cannot be) ends it,
-and comes out as one of the scanner's errors. It gets no environment but a path and a language,
-and no file but its end of a socket.
+and comes out as one of the scanner's errors. One that never said it is ready is no picture's
+fault. It gets no environment but a path and a language, and no file but its end of a socket; it
+is in a process group of its own, for Ctrl-C is its owner's business.
 """
 
 import asyncio
@@ -17,9 +18,9 @@ import numpy as np
 
 from scanner.classifiers.preprocess import Pixels, Preprocess
 from scanner.classifiers.windows import WINDOWS_MAX
-from scanner.decoding.facts import HASH_BYTES, Facts, from_plain
+from scanner.decoding.facts import HASH_BYTES, Facts, from_plain, is_text
 from scanner.decoding.framing import PREFIX, BrokenFrame, lengths, pack, parse
-from scanner.errors import DecoderFailed, OverLimit, Undecodable
+from scanner.errors import DecoderFailed, NoDecoder, OverLimit, Undecodable
 from scanner.limits import Limits
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +35,8 @@ ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "16777216",  # bytes: a large picture's memory is given back
     "LANG": "C.UTF-8",
 }
+START_SECONDS = 60
+"""How long a process may take until it is ready: a machine may be busy, and slow to read."""
 KEPT = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
@@ -50,15 +53,31 @@ class Decoder:
         """Pictures it has read."""
 
     async def start(self) -> None:
-        """Start the process; raises DecoderFailed."""
-        ours, theirs = socket.socketpair()
+        """Start the process, and wait until it is ready; raises NoDecoder."""
         try:
-            with theirs:
+            async with asyncio.timeout(START_SECONDS):
+                await self._start()
+        except (OSError, BrokenFrame, asyncio.IncompleteReadError) as error:  # TimeoutError is one
+            self.kill()
+            said = getattr(error, "strerror", None) or "it ended, or was not ready in time"
+            raise NoDecoder(
+                f"no decoder process can be started ({said}): look at the limits of memory, files "
+                "and processes, and at scanner.decoder_bytes"
+            ) from error
+        except BaseException:
+            self.kill()
+            raise
+
+    async def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
                 self._process = self._spawn(theirs)
-            self._reader, self._writer = await asyncio.open_connection(sock=ours)
-        except OSError as error:
-            ours.close()
-            raise DecoderFailed(f"no decoder process can be started: {error.strerror}") from error
+                self._reader, self._writer = await asyncio.open_connection(sock=ours)
+            except BaseException:
+                ours.close()
+                raise
+        await self._answer(0)
 
     def _spawn(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
         numbers = (str(theirs.fileno()), str(self._memory), str(self._seconds))
@@ -66,6 +85,7 @@ class Decoder:
             (*(sys.executable, "-c", COMMAND, str(ROOT)), *numbers, self._limits.model_dump_json()),
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
+            process_group=0,
             env={**ENVIRONMENT, **{k: os.environ[k] for k in KEPT if k in os.environ}},
         )
 
@@ -76,7 +96,11 @@ class Decoder:
         """
         self.pictures += 1
         header, _ = await self._ask({"op": "read", "seed": seed.hex(), "name": name}, data)
-        return from_plain(header.get("facts"), sha256)
+        try:
+            return from_plain(header.get("facts"), sha256)
+        except DecoderFailed:
+            self.kill()
+            raise
 
     async def pixels(
         self, preprocess: Preprocess, view: int, count: int
@@ -92,19 +116,22 @@ class Decoder:
             frames = [int(number) for number in header["frames"]]
             shape = (len(frames), preprocess.height, preprocess.width, 3)
             pixels: Pixels = np.frombuffer(body, np.uint8).reshape(shape)
-            return pixels, frames, int(header["next"]), int(header["left"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise DecoderFailed("it gave other pixels than it was asked for") from error
+            after, left = int(header["next"]), int(header["left"])
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise self._lied("it gave other pixels than it was asked for") from error
+        if not frames or after <= view or left < 0:
+            raise self._lied("it gave no pixels")
+        return pixels, frames, after, left
 
     async def near_code(self, frame: int) -> tuple[bytes, int]:
         """Return PDQ (32 bytes) and quality (0..100) of the frame of that number."""
         header, _ = await self._ask({"op": "near_code", "frame": frame}, b"")
         try:
             code, quality = bytes.fromhex(header["pdq"]), int(header["quality"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise DecoderFailed("it gave another code than it was asked for") from error
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise self._lied("it gave another code than it was asked for") from error
         if len(code) != HASH_BYTES or not 0 <= quality <= 100:
-            raise DecoderFailed("it gave a code that cannot be")
+            raise self._lied("it gave a code that cannot be")
         return code, quality
 
     @property
@@ -142,7 +169,7 @@ class Decoder:
         except BaseException:
             self.kill()
             raise
-        return _checked(header), body
+        return self._checked(header), body
 
     async def _exchange(
         self, request: dict[str, Any], data: bytes, bound: int
@@ -152,14 +179,26 @@ class Decoder:
         self._writer.write(pack(request, len(data)))
         self._writer.write(data)
         await self._writer.drain()
+        return await self._answer(bound)
+
+    async def _answer(self, bound: int) -> tuple[dict[str, Any], bytes]:
+        """Return what the process says next; raises BrokenFrame."""
+        if self._reader is None:
+            raise BrokenFrame("it was not started")
         header, body = lengths(await self._reader.readexactly(PREFIX.size), bound)
         answer = parse(await self._reader.readexactly(header))
         return answer, await self._reader.readexactly(body)
 
+    def _checked(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """Return an answer that is no error; raises what the process says of the picture."""
+        kind, why = answer.get("error"), answer.get("why")
+        if kind is None:
+            return answer
+        if not is_text(why):
+            raise self._lied("it gave no reason that can be shown")
+        raise OverLimit(why) if kind == "over-limit" else Undecodable(why)
 
-def _checked(answer: dict[str, Any]) -> dict[str, Any]:
-    """Return an answer that is no error; raises what the process says of the picture."""
-    kind, why = answer.get("error"), str(answer.get("why"))
-    if kind is None:
-        return answer
-    raise OverLimit(why) if kind == "over-limit" else Undecodable(why)
+    def _lied(self, why: str) -> DecoderFailed:
+        """End a process that is not sound, and return the error to raise."""
+        self.kill()
+        return DecoderFailed(why)

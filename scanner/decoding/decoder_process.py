@@ -6,6 +6,7 @@ nothing else along. It keeps the picture that it read until it is told the next 
 owner can look it up first and ask for pixels only if it has to be scanned.
 """
 
+import ctypes
 import os
 import resource
 import signal
@@ -19,9 +20,12 @@ from scanner.decoding.decode import read
 from scanner.decoding.facts import facts_of, to_plain
 from scanner.decoding.framing import BrokenFrame, lengths, pack, parse
 from scanner.decoding.picture import Picture
+from scanner.decoding.shown import as_shown
 from scanner.errors import OverLimit, ScannerError
 from scanner.limits import Limits
 
+PR_SET_PDEATHSIG = 1
+"""prctl(2): send this process a signal when the thread that started it ends."""
 ALARM_FACTOR = 2
 """How often over the owner's patience the child ends by itself."""
 
@@ -33,9 +37,12 @@ class Child:
         self._reader, self._writer, self._limits = reader, writer, limits
         self._patience = patience
         self._picture: Picture | None = None
+        self._data = b""
+        """The picture's file, until its pixels are asked for."""
 
     def serve(self) -> None:
-        """Answer one request after the other."""
+        """Say that it is ready, then answer one request after the other."""
+        self._say({}, b"")
         while True:
             header, body = lengths(self._reader.read(8), self._limits.image_bytes)
             request = parse(self._reader.read(header))
@@ -43,9 +50,12 @@ class Child:
             signal.alarm(self._patience)
             answer, pixels = self._answer(request, data)
             signal.alarm(0)
-            self._writer.write(pack(answer, len(pixels)))
-            self._writer.write(pixels)
-            self._writer.flush()
+            self._say(answer, pixels)
+
+    def _say(self, answer: dict[str, Any], pixels: bytes) -> None:
+        self._writer.write(pack(answer, len(pixels)))
+        self._writer.write(pixels)
+        self._writer.flush()
 
     def _answer(self, request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
         try:
@@ -62,9 +72,10 @@ class Child:
             return {"error": "over-limit", "why": "it takes more memory than it may"}, b""
 
     def _read(self, request: dict[str, Any], data: bytes) -> dict[str, Any]:
-        self._picture = None
+        self._picture, self._data = None, b""
         seed, name = bytes.fromhex(request["seed"]), request["name"]
         self._picture = read(data, self._limits, seed=seed, name=name)
+        self._data = data
         return {"facts": to_plain(facts_of(self._picture))}
 
     def _near_code(self, frame: int) -> dict[str, Any]:
@@ -75,7 +86,7 @@ class Child:
 
     def _pixels(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """Return the windows of views from `view` on, until there are `count`, or none is left."""
-        picture, parts = self._held(), list[bytes]()
+        picture, parts = self._shown(), list[bytes]()
         preprocess = Preprocess.of(request["preprocess"])
         view, rows, frames = int(request["view"]), 0, list[int]()
         while view < len(picture.frames) and (rows < int(request["count"])):
@@ -84,6 +95,14 @@ class Child:
             frames += [picture.frame_numbers[view]] * len(pixels)
             rows, view = rows + len(pixels), view + 1
         return {"frames": frames, "next": view, "left": len(picture.frames) - view}, b"".join(parts)
+
+    def _shown(self) -> Picture:
+        """Return the picture with all that viewers show of it, found once."""
+        picture, data = self._held(), self._data
+        if data:
+            self._data = b""
+            self._picture = picture = as_shown(picture, data, self._limits)
+        return picture
 
     def _held(self) -> Picture:
         if self._picture is None:
@@ -98,7 +117,10 @@ def tie_hands(memory_bytes: int) -> None:
     for limit in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
         with suppress(ValueError, OSError):
             resource.setrlimit(limit, (0, 0))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's business
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # a stop is the owner's business: it may need us yet
+    with suppress(OSError, AttributeError):  # Linux: end with the owner, whatever is being done
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def main() -> None:

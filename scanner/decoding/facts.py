@@ -5,7 +5,7 @@ object of it is ever unpickled.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from scanner.decoding.fingerprint import Fingerprint
 from scanner.decoding.picture import Picture
@@ -13,7 +13,10 @@ from scanner.errors import DecoderFailed
 
 HASH_BYTES = 32
 VARIANTS = 8
-TEXT_MAX = 200
+TEXT_MAX = 500
+"""Characters of a media type, or of why a picture cannot be judged."""
+NUMBER_MAX = 2**31 - 1
+"""What a database keeps as an integer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +31,6 @@ class Facts:
     height: int
     media_type: str
     inside: tuple[str, ...] = ()
-
-    @property
-    def whole(self) -> bool:
-        """Whether every frame of the file can be looked at."""
-        return self.frames_seen >= self.frames_total
 
 
 def facts_of(picture: Picture) -> Facts:
@@ -89,7 +87,7 @@ def from_plain(plain: Any, sha256: bytes) -> Facts:
 
 
 def _number(value: Any) -> int:
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value <= NUMBER_MAX:
         raise ValueError("no number")
     return value
 
@@ -101,7 +99,12 @@ def _hash(value: str) -> bytes:
     return found
 
 
+def is_text(value: Any) -> TypeGuard[str]:
+    """Tell whether a process said a short text that may be shown to people."""
+    return isinstance(value, str) and len(value) <= TEXT_MAX and value.isprintable()
+
+
 def _text(value: Any) -> str:
-    if not isinstance(value, str) or len(value) > TEXT_MAX or not value.isprintable():
+    if not is_text(value):
         raise ValueError("no text")
     return value

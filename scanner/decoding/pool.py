@@ -46,11 +46,14 @@ class Opened:
 
     async def chunks(self, preprocess: Preprocess, count: int) -> AsyncGenerator[Chunk, None]:
         """Give all windows, some `count` at a time; a decoder is asked only as they are taken."""
-        view, left = 0, 1
+        view, left, views = 0, 1, None
         while left:
             if self._decoder is None:
                 raise DecoderFailed("the picture was given back")
             pixels, frames, view, left = await self._decoder.pixels(preprocess, view, count)
+            if views not in (None, view + left):
+                raise DecoderFailed("it made more views of a picture that it has read")
+            views = view + left
             yield Chunk(pixels, tuple(frames), not left)
 
     async def near_code(self, frame: int) -> tuple[bytes, int]:
@@ -83,7 +86,7 @@ class DecodePool:
         """Decode a picture, and hold its decoder until the end of the block or `give_back`.
 
         `seed` chooses the frames of an animation that are seen; `name` is that of the file, or
-        its media type. Raises Undecodable or OverLimit.
+        its media type. Raises Undecodable or OverLimit, and NoDecoder where none can be started.
         """
         if len(data) > self.limits.image_bytes:
             raise OverLimit(f"{len(data)} bytes, the limit is {self.limits.image_bytes}")
@@ -117,7 +120,7 @@ class DecodePool:
 
     async def _read(self, data: bytes, sha256: bytes, seed: bytes, name: str | None) -> Opened:
         for _ in range(TRIES):
-            decoder = self._idle.pop() if self._idle else await self._started()
+            decoder = self._sound() or await self._started()
             try:
                 return Opened(await decoder.read(data, sha256, seed, name), decoder, self)
             except DecoderFailed:
@@ -126,6 +129,15 @@ class DecodePool:
                 self._keep(decoder)
                 raise
         raise Undecodable(FAILS)
+
+    def _sound(self) -> Decoder | None:
+        """Return one that waits for a picture and lives; the system may have ended others."""
+        while self._idle:
+            decoder = self._idle.pop()
+            if decoder.alive:
+                return decoder
+            self._drop(decoder)
+        return None
 
     async def _started(self) -> Decoder:
         settings = self._settings

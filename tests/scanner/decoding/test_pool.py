@@ -4,6 +4,9 @@ import asyncio
 import io
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ from scanner.decoding.decode import read
 from scanner.decoding.facts import facts_of
 from scanner.decoding.fingerprint import sha256_of
 from scanner.decoding.pool import DecodePool
-from scanner.errors import OverLimit, Undecodable
+from scanner.errors import NoDecoder, OverLimit, Undecodable
 from scanner.limits import Limits
 from scanner.settings import ScannerSettings
 from tests.scanner.drawings import encode, photo
@@ -214,6 +217,8 @@ LIES = {
     "no facts": "c.sendall(frame({}))",
     "half the facts": "c.sendall(frame({'facts': {'numbers': [1, 1, 1, 1]}}))",
     "another picture": "c.sendall(frame({'facts': FACTS}))",
+    "a reason that no terminal should see": "c.sendall(frame({'error': 'x', 'why': '\\33[2J'}))",
+    "a number that is none": "c.sendall(frame({'facts': {**FACTS, 'numbers': [1, 1e999, 1, 1]}}))",
 }
 CHILD = """
 import json, socket, struct, sys
@@ -223,6 +228,7 @@ def frame(header, body=0):
 FACTS = {"sha256": "00" * 32, "content": None, "pdq_quality": 1, "phash": None,
     "variants": ["00" * 32] * 8, "numbers": [1, 1, 1, 1], "media_type": "image/png", "inside": []}
 c = socket.socket(fileno=int(sys.argv[2]))
+c.sendall(frame({}))
 c.recv(1 << 20)
 LIE
 import time
@@ -235,6 +241,127 @@ async def test_a_process_that_a_picture_took_over_is_not_believed(make, monkeypa
     monkeypatch.setattr(decoder_module, "COMMAND", CHILD.replace("LIE", lie))
     with pytest.raises(Undecodable):
         await facts(make(), PHOTO)
+
+
+WHOLE = {
+    "no pixels": {"frames": [], "next": 1, "left": 1},
+    "no end": {"frames": [0], "next": 1, "left": 1},
+    "a place that is none": {"frames": [0], "next": float("inf"), "left": 0},
+    "less than none": {"frames": [0], "next": 1, "left": -1},
+}
+
+
+@pytest.mark.parametrize("header", WHOLE.values(), ids=WHOLE.keys())
+async def test_a_process_that_would_have_its_owner_ask_for_ever_is_ended(make, monkeypatch, header):
+    pool = make()
+    pixels = bytes(32 * 32 * 3 * len(header["frames"]))
+
+    async def lie(*_):
+        return header, pixels
+
+    async with asyncio.timeout(20):
+        with pytest.raises(Undecodable):
+            async with pool.open(PHOTO, sha256_of(PHOTO)) as opened:
+                monkeypatch.setattr(opened._decoder, "_ask", lie)
+                _ = [chunk async for chunk in opened.chunks(SMALL, 4)]
+    assert not decoders(pool)
+
+
+async def test_processes_that_end_while_they_wait_cost_no_picture_its_answer(make):
+    """The system may end many at once, for want of memory; no picture was in them."""
+    pool = make(3)
+    await asyncio.gather(*(facts(pool, PHOTO) for _ in range(6)))
+    assert len(pool.processes) == 3
+    for process in pool.processes:
+        os.kill(process, signal.SIGKILL)
+    await asyncio.sleep(0.1)
+    assert (await facts(pool, PHOTO)).width == 320
+    assert len(pool.processes) == 1
+
+
+@pytest.mark.parametrize("command", ["raise SystemExit(1)", "import os; os.kill(os.getpid(), 9)"])
+async def test_where_no_process_can_be_started_no_picture_is_blamed(make, monkeypatch, command):
+    pool = make()
+    for _ in range(3):  # no place is lost by it
+        with monkeypatch.context() as patch, pytest.raises(NoDecoder, match="limits of memory"):
+            patch.setattr(decoder_module, "COMMAND", command)
+            await facts(pool, PHOTO)
+    assert (await facts(pool, PHOTO)).width == 320
+
+
+async def test_a_process_that_never_becomes_ready_is_ended(make, monkeypatch):
+    pool, begun = make(), []
+    spawn = decoder_module.Decoder._spawn
+    monkeypatch.setattr(decoder_module, "COMMAND", "import time; time.sleep(99)")
+    monkeypatch.setattr(decoder_module, "START_SECONDS", 0.5)
+    monkeypatch.setattr(
+        decoder_module.Decoder, "_spawn", lambda *a: begun.append(spawn(*a)) or begun[-1]
+    )
+    with pytest.raises(NoDecoder):
+        await facts(pool, PHOTO)
+    monkeypatch.setattr(decoder_module, "START_SECONDS", 60)
+    task = asyncio.create_task(facts(pool, PHOTO))
+    await asyncio.sleep(0.3)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [process.poll() for process in begun] == [-9, -9]
+
+
+async def test_being_asked_to_stop_is_its_owner_s_business(make):
+    """A service manager asks every process of a service; the pictures in flight are finished."""
+    pool = make()
+    await facts(pool, PHOTO)
+    before = pool.processes
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.kill(before[0], number)
+    assert os.getpgid(before[0]) != os.getpgid(0)
+    await asyncio.sleep(0.2)
+    assert (await facts(pool, PHOTO)).width == 320
+    assert pool.processes == before
+
+
+OWNER = """
+import asyncio, sys
+from scanner.decoding import decoder
+from scanner.decoding.pool import DecodePool
+from scanner.limits import Limits
+from scanner.settings import ScannerSettings
+decoder.COMMAND = decoder.COMMAND.replace("main; main()", "Child, main; "
+    "Child._read = lambda *_: __import__('re').match('(a+)+b', 'a' * 99); main()")
+async def main():
+    pool = DecodePool(ScannerSettings(decoders=1), Limits())
+    async def stuck():
+        async with pool.open(b"x", bytes(32)): pass
+    task = asyncio.create_task(stuck())
+    while not (pool.processes and pool._all[0].pictures): await asyncio.sleep(0.05)
+    await asyncio.sleep(0.2)
+    print(pool.processes[0], flush=True)
+    await task
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere an alarm ends it, later")
+async def test_a_process_without_end_ends_with_its_killed_owner():
+    owner = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE)
+    process = int(owner.stdout.readline())
+    assert Path(f"/proc/{process}").exists()
+    owner.kill()
+    owner.wait()
+    for _ in range(100):
+        if not running(process):
+            break
+        await asyncio.sleep(0.05)
+    assert not running(process)
+
+
+def running(process):
+    """Tell whether a process is there, and no zombie that nobody waits for."""
+    try:
+        return ") Z" not in Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return False
 
 
 async def test_pixels_of_another_shape_are_refused(make, monkeypatch):
