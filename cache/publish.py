@@ -2,8 +2,9 @@
 
 The law is design.md, "What is published". A picture stands in one feed at most, the test card in
 none: the card itself, by sha256 or `content`. A picture that merely looks like it is never called
-clean, but a flag on it is published: else whoever draws near the card keeps bad pictures unnamed. Appending is idempotent: what already stands in the feed is not said again, so that a crash
-or a rescan doubles nothing. The rows themselves are left to `statements`, sealing them into signed
+clean, but a flag on it is published: else whoever draws near the card keeps bad pictures unnamed.
+Appending is idempotent: what already stands in the feed is not said again, so that a crash or a
+rescan doubles nothing. The rows themselves are left to `statements`, sealing them into signed
 pages to `federation`; whether a source shares at all is left to the caller.
 """
 

@@ -3,13 +3,15 @@
 Bytes of strangers: only the formats below are opened, sizes are checked before pixels are
 decoded, and whatever a decoder raises becomes `Undecodable`. TIFF, BMP and the many other
 formats of Pillow stay shut: no fediverse server passes them on, and each is one more decoder
-to attack. A JPEG is decoded once, reduced (`draft`), for hashes and classifier alike. Videos
-are left to `video.py`, animations to `films.py`, what else the file holds to `inside.py`.
+to attack. A JPEG is decoded reduced (`draft`), which is what hashes need; what a classifier is
+to see besides is left to `shown.py`, videos to `video.py`, animations to `films.py`, what else the
+file holds to `inside.py`.
 """
 
 import io
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from PIL import AvifImagePlugin, Image, UnidentifiedImageError
 
@@ -48,8 +50,15 @@ def read(data: bytes, limits: Limits, *, seed: bytes = NO_SEED, name: str | None
     if not data:
         raise Undecodable("the file is empty")
     within(len(data), limits.image_bytes, "bytes")
-    try:
+    with refusals(limits):
         return _read(data, limits, seed, name)
+
+
+@contextmanager
+def refusals(limits: Limits) -> Iterator[None]:
+    """Turn whatever decoding raises into Undecodable or OverLimit."""
+    try:
+        yield
     except ScannerError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -120,7 +129,7 @@ def _decode_picture(data: bytes, limits: Limits, seed: bytes) -> tuple[Decoded, 
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         width, height = image.size
         check_size(data, image, limits)
-        orientation = _orientation(image)
+        orientation = orientation_of(image)
         jpeg = image.format in {"JPEG", "MPO"}
         decode = _decode_jpeg if jpeg else decode_film
         decoded = decode(data, image, limits, seed)
@@ -168,7 +177,7 @@ def _jpeg_frames(data: bytes, image: Image.Image, limits: Limits) -> Iterator[Im
         yield view.copy() if view is image else view
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
     """Return the orientation 1..8; broken EXIF data count as none."""
     try:
         found = image.getexif().get(ORIENTATION, 1)

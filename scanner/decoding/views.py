@@ -3,11 +3,13 @@
 A transparent picture lies on whatever page shows it: one in grey 128 and alpha alone is nothing
 over grey and a picture over white. A PNG's gAMA lifts details out of black or white that are
 not there without it. So a frame has one view over grey (the one that hashes come from), two more
-over black and white where it is transparent, and one by its gamma where that matters.
+over black and white where it is transparent, and one by its gamma, or its colour profile, where
+that matters.
 """
 
 from PIL import Image
 
+from scanner.decoding.profiles import by_profile
 from scanner.decoding.thumbnail import flatten, shrink
 
 GROUNDS = ((0, 0, 0), (255, 255, 255))
@@ -22,6 +24,8 @@ def views(frame: Image.Image) -> list[Image.Image]:
     gamma = frame.info.get("gamma") or USUAL_GAMMA
     if not 1 / GAMMA_TOLERANCE < gamma / USUAL_GAMMA < GAMMA_TOLERANCE:
         seen.append(_by_gamma(seen[0], USUAL_GAMMA / gamma))
+    if (profiled := by_profile(frame)) is not None:
+        seen.append(flatten(profiled))
     return [*map(shrink, seen), *_over_grounds(frame)]
 
 

@@ -21,6 +21,8 @@ from scanner.decoding.pool import DecodePool
 from scanner.errors import NoDecoder, OverLimit, Undecodable
 from scanner.limits import Limits
 from scanner.settings import ScannerSettings
+from scanner.testpatterns import draw_pattern
+from tests.scanner.decoding.crafted import grey_when_drafted
 from tests.scanner.drawings import encode, photo
 
 SMALL = Preprocess(32, 32, (0.5,) * 3, (0.5,) * 3, "bilinear")
@@ -53,6 +55,15 @@ def slow():
 @pytest.fixture(scope="module")
 def slow_png():
     return slow()
+
+
+async def test_a_classifier_is_given_a_jpeg_as_viewers_show_it(make):
+    data = grey_when_drafted(np.asarray(draw_pattern(0, (512, 512)).convert("L")) // 2)
+    async with make().open(data, sha256_of(data)) as opened:
+        (chunk,) = [chunk async for chunk in opened.chunks(SMALL, 8)]
+        again = [chunk.pixels async for chunk in opened.chunks(SMALL, 8)]
+    assert chunk.pixels.std() > 5
+    assert np.array_equal(chunk.pixels, again[0])
 
 
 async def facts(pool, data, **options):

@@ -1,0 +1,131 @@
+"""What a classifier gets to see is what viewers show, not what is cheap to decode."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from scanner.decoding.decode import read
+from scanner.decoding.profiles import PROFILE_BYTES_MAX, by_profile
+from scanner.decoding.shown import as_shown
+from scanner.decoding.thumbnail import SIDE
+from scanner.errors import OverLimit, Undecodable
+from scanner.limits import Limits
+from scanner.testpatterns import draw_pattern, draw_shape
+from tests.scanner.decoding.crafted import grey_when_drafted, profile_of
+from tests.scanner.drawings import encode, photo
+
+LIMITS = Limits()
+CELLS = (512, 512)
+LOW_BITS = profile_of([value % 16 * 17 for value in range(256)])
+
+
+def luma(image, size=CELLS):
+    return np.asarray(image.convert("L").resize(size, Image.Resampling.BOX), float)
+
+
+def likeness(image, other):
+    """The correlation of two pictures, -1..1; 0 for a flat one."""
+    one, two = (luma(picture).ravel() for picture in (image, other))
+    return 0.0 if not (one.std() and two.std()) else float(np.corrcoef(one, two)[0, 1])
+
+
+def two_in_one(shown, decoy):
+    """Samples whose upper four bits are a decoy's and whose lower four are another picture's."""
+    upper, lower = (np.asarray(image.convert("L")) // 16 for image in (decoy, shown))
+    return Image.fromarray(upper * 16 + lower).convert("RGB")
+
+
+def shown_views(data):
+    return as_shown(read(data, LIMITS), data, LIMITS).frames
+
+
+def test_a_picture_that_drafting_makes_grey_is_shown_to_the_classifier():
+    hidden = draw_pattern(0, CELLS).convert("L")
+    data = grey_when_drafted(np.asarray(hidden) // 2)
+    drafted = read(data, LIMITS)
+    assert np.asarray(drafted.frames[0]).std() < 1
+    shown = as_shown(drafted, data, LIMITS)
+    assert likeness(shown.frames[0], hidden) > 0.8
+    assert len(shown.frames) == 1 and shown.fingerprint == drafted.fingerprint
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "AVIF"])
+@pytest.mark.parametrize("alpha", [255, 254])
+def test_a_picture_that_only_the_colour_profile_shows_is_among_the_views(kind, alpha):
+    hidden, decoy = draw_pattern(1, CELLS), draw_shape(2, CELLS)
+    image = two_in_one(hidden, decoy)
+    image.putalpha(alpha)
+    options: dict[str, object] = {"lossless": True, "exact": True} if kind == "WEBP" else {}
+    if kind == "AVIF":  # lossy: a stretched picture instead of one in the low bits
+        image = hidden.convert("L").point(lambda v: 112 + v // 8).convert("RGB")
+        profile = profile_of([min(255, max(0, value - 112) * 8) for value in range(256)])
+        options = {"quality": 100, "subsampling": "4:4:4", "icc_profile": profile}
+    data = encode(image, kind, **{"icc_profile": LOW_BITS, **options})
+    views = read(data, LIMITS).frames
+    assert likeness(views[0], hidden) < 0.6 or kind == "AVIF"
+    assert max(likeness(view, hidden) for view in views) > 0.9
+    assert max(luma(view).std() for view in views) > 0.8 * luma(hidden).std()
+
+
+def test_a_jpeg_stretched_by_its_profile_is_shown_stretched():
+    hidden = draw_pattern(1, CELLS)
+    faint = hidden.convert("L").point(lambda v: 112 + v // 8).convert("RGB")
+    profile = profile_of([min(255, max(0, value - 112) * 8) for value in range(256)])
+    data = encode(faint, "JPEG", quality=95, icc_profile=profile)
+    plain, profiled = shown_views(data)
+    assert luma(plain).std() < 15
+    assert luma(profiled).std() > 0.8 * luma(hidden).std()
+    assert likeness(profiled, hidden) > 0.9
+
+
+def test_a_view_by_profile_is_turned_as_the_picture_is():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = two_in_one(draw_pattern(1, (300, 200)), draw_shape(2, (300, 200)))
+    data = encode(image, "JPEG", quality=95, icc_profile=LOW_BITS, exif=exif)
+    assert [view.size for view in shown_views(data)] == [(200, 300), (200, 300)]
+
+
+def test_a_hidden_corner_is_enough():
+    image = Image.new("RGB", (800, 800), (200, 200, 200))
+    image.paste(two_in_one(draw_pattern(1, (120, 120)), draw_shape(2, (120, 120))), (0, 0))
+    straight = [*range(256)]
+    straight[:192] = [value % 16 * 17 for value in range(192)]
+    image.info["icc_profile"] = profile_of(straight)
+    assert by_profile(image) is not None
+
+
+def test_usual_profiles_make_no_second_view():
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert len(read(encode(photo(), "PNG", icc_profile=srgb), LIMITS).frames) == 1
+    assert len(shown_views(encode(photo(), "JPEG", icc_profile=srgb))) == 1
+
+
+@pytest.mark.parametrize("profile", [b"", b"no profile", LOW_BITS[:300], bytes(3_000)])
+def test_a_profile_that_cannot_be_read_changes_nothing(profile):
+    image = photo()
+    image.info["icc_profile"] = profile
+    assert by_profile(image) is None
+
+
+def test_a_profile_is_heeded_up_to_its_limit():
+    image = two_in_one(draw_pattern(1), draw_shape(2))
+    image.info["icc_profile"] = LOW_BITS + bytes(PROFILE_BYTES_MAX - len(LOW_BITS))
+    assert by_profile(image) is not None
+    image.info["icc_profile"] += b"\0"
+    assert by_profile(image) is None
+
+
+def test_what_is_not_reduced_stays_as_it_was_read():
+    data = encode(photo(size=(2 * SIDE - 1, 2 * SIDE - 1)), "JPEG")
+    picture = read(data, LIMITS)
+    assert as_shown(picture, data, LIMITS).frames[0] is picture.frames[0]
+    large = encode(photo(size=(2 * SIDE, 2 * SIDE)), "JPEG")
+    picture = read(large, LIMITS)
+    assert as_shown(picture, large, LIMITS).frames[0] is not picture.frames[0]
+
+
+def test_what_cannot_be_decoded_in_full_is_refused():
+    data = encode(photo(size=(1200, 1200)), "JPEG")
+    with pytest.raises((Undecodable, OverLimit)):
+        as_shown(read(data, LIMITS), data[: len(data) // 2], LIMITS)
