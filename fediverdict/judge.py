@@ -145,13 +145,13 @@ class Judge:
             if self._scorer is None or not self.must_scan(look):
                 await self.store.write_together(self._recorder.remember, opened.facts)
                 return look.answer()
-            if self.scanner is None or self.scanner.classifier is None:
+            if not self._scorer.is_loaded:
                 return None
             return await self._scan(opened, self._scorer)
 
     async def _loaded(self) -> None:
-        if self.scanner is not None:
-            await self.scanner.load()
+        if self._scorer is not None:
+            await self._scorer.load()
 
     async def _scan(self, opened: Opened, scorer: Scorer) -> Answer:
         """Score a picture and store the verdict before answering."""

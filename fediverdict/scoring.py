@@ -2,8 +2,9 @@
 
 An animation that breaks a rule needs no further look: the verdict says how many of its frames
 were seen, and its near code is that of the first frame found bad: the one that a copy would be
-recognised by. A picture of one frame gives its decoder back before it is scored. A pipeline in
-shadow scores the same picture afterwards, as a whole; its failure harms nobody.
+recognised by. A picture of one frame is always seen as a whole, and gives its decoder back before
+its last windows are scored. A pipeline in shadow scores the same picture afterwards, as a whole;
+its failure harms nobody, and one that cannot be loaded is not tried again.
 """
 
 import logging
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from fediverdict.scanning import Scanner
 from scanner.classifiers.classifier import Classifier, combine
 from scanner.decoding.pool import Opened
-from scanner.errors import ModelError
+from scanner.errors import DecoderFailed, OverLimit, Undecodable
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +40,27 @@ class Scorer:
     def __init__(self, scanner: Scanner, shadow: Scanner | None, breaks: Breaks) -> None:
         self._scanner, self._shadow, self._breaks = scanner, shadow, breaks
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether `score` waits for no model."""
+        shadow_waits = self._shadow is not None and self._shadow.classifier is None
+        return self._scanner.classifier is not None and not shadow_waits
+
+    async def load(self) -> None:
+        """Load the models that are not there yet; raises ModelError for the one that decides."""
+        await self._scanner.load()
+        try:
+            if self._shadow is not None:
+                await self._shadow.load()
+        except Exception as error:  # noqa: BLE001  whatever it is, it is on trial
+            logger.warning("nothing is scored in shadow until the next start: %s", error)
+            self._shadow = None
+
     async def score(self, opened: Opened) -> Scored:
         """Return the scores that decide."""
         classifier = await self._scanner.load()
-        keeps = self._shadow is not None or opened.facts.frames_total > 1
+        moves = opened.facts.frames_total > 1
+        keeps = self._shadow is not None or moves
         rows: list[dict[str, int]] = []
         frames: list[int] = []
         chunks = opened.chunks(classifier.preprocess, self._scanner.batch)
@@ -52,9 +70,11 @@ class Scorer:
                     opened.give_back()
                 rows += await self._scanner.score(chunk.pixels)
                 frames += chunk.frames
-                if self._breaks(combine(rows), classifier.pipeline_id):
+                if moves and self._breaks(combine(rows), classifier.pipeline_id):
                     break
-        seen = opened.facts.frames_seen if chunk.last else len(set(frames))
+        seen = opened.facts.frames_seen
+        if not chunk.last:  # of the last frame there may be views left
+            seen = max(1, min(len(set(frames)), seen - 1))
         code = await self._near_code(opened, rows, frames, classifier.pipeline_id)
         return Scored(combine(rows), classifier, seen, code)
 
@@ -68,18 +88,23 @@ class Scorer:
             frame for row, frame in zip(rows, frames, strict=True) if self._breaks(row, pipeline)
         )
         first = next(bad, 0)
-        return await opened.near_code(first) if first else None
+        try:
+            return await opened.near_code(first) if first else None
+        except (DecoderFailed, Undecodable, OverLimit) as error:
+            logger.warning("a flagged animation is known by its first frame alone: %s", error)
+            return None
 
     async def score_in_shadow(self, opened: Opened) -> Scored | None:
         """Return the scores of the pipeline in shadow, None where there is none or it fails."""
-        if self._shadow is None:
+        shadow = self._shadow
+        if shadow is None:
             return None
         try:
-            classifier = await self._shadow.load()
+            classifier = await shadow.load()
             rows: list[dict[str, int]] = []
-            async for chunk in opened.chunks(classifier.preprocess, self._shadow.batch):
-                rows += await self._shadow.score(chunk.pixels)
-        except ModelError as error:
+            async for chunk in opened.chunks(classifier.preprocess, shadow.batch):
+                rows += await shadow.score(chunk.pixels)
+        except Exception as error:  # noqa: BLE001  whatever it is, it is on trial
             logger.warning("the pipeline in shadow scores nothing: %s", error)
             return None
         return Scored(combine(rows), classifier, opened.facts.frames_seen)

@@ -2,6 +2,8 @@
 
 import asyncio
 import io
+import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,10 +19,10 @@ from fediverdict.judge import Judge
 from fediverdict.judgement import Judgements
 from scanner.decoding.fingerprint import sha256_of
 from scanner.decoding.pool import DecodePool
-from scanner.errors import ModelError
+from scanner.errors import DecoderFailed, ModelError, Undecodable
 from scanner.limits import Limits
 from scanner.policy import load_policy
-from tests.fakes.scanner import FakeScanner
+from tests.fakes.scanner import FakeScanner, RedClassifier
 
 
 def png(colour, seed=1, side=96):
@@ -310,8 +312,82 @@ async def test_a_pipeline_in_shadow_scores_along_and_decides_nothing(store, make
     assert count(store, verdicts) == 2
 
 
-async def test_a_shadow_that_fails_harms_nobody(store, make, monkeypatch):
+@pytest.mark.parametrize("error", [ModelError("no weights"), RuntimeError("a plugin's fault")])
+async def test_a_shadow_that_fails_harms_nobody(store, make, monkeypatch, error):
     shadow = FakeScanner(weights="01")
-    monkeypatch.setattr(shadow, "_score", raises(ModelError("no weights")))
+    monkeypatch.setattr(shadow, "_score", raises(error))
     assert (await make(shadow=shadow).judge(png(GREEN))).decision is Decision.CLEAN
     assert count(store, verdicts) == 1
+
+
+async def test_a_picture_too_large_for_the_shadow_alone_is_judged(make):
+    """What its model asks of the decoder is more than that can give."""
+    shadow = FakeScanner(weights="01")
+    shadow._classifier.preprocess = replace(RedClassifier.preprocess, height=20_000, width=20_000)
+    config = Config.model_validate({"scanner": {"decoder_bytes": 500_000_000}})
+    judge = make(shadow=shadow, config=config)
+    assert (await judge.judge(png(GREEN))).decision is Decision.CLEAN
+    assert (await judge.judge(png(RED, 2))).decision is Decision.FLAGGED
+
+
+async def test_a_shadow_that_cannot_be_loaded_is_tried_once_and_no_decoder_waits_for_it(
+    make, monkeypatch
+):
+    shadow, tried, go = FakeScanner(weights="01"), [], threading.Event()
+    shadow._classifier = None
+
+    def load(*_):
+        tried.append(1)
+        go.wait(20)
+        raise ModelError("no weights")
+
+    monkeypatch.setattr("fediverdict.scanning.load_classifier", load)
+    judge = make(shadow=shadow, config=Config.model_validate({"scanner": {"decoders": 1}}))
+    waiting = [asyncio.create_task(judge.judge(png(GREEN, seed))) for seed in range(4)]
+    while not tried:
+        await asyncio.sleep(0.05)
+    look = await asyncio.wait_for(judge.look(png(RED), sha256_of(png(RED))), 15)
+    assert look.outcome.decision is Decision.UNKNOWN
+    go.set()
+    assert {answer.decision for answer in await asyncio.gather(*waiting)} == {Decision.CLEAN}
+    await judge.judge(png(GREEN, 9))
+    assert len(tried) == 1
+
+
+@pytest.mark.parametrize("error", [DecoderFailed("it ended"), Undecodable("too slow")])
+async def test_an_animation_is_flagged_though_its_bad_frame_s_code_cannot_be_had(
+    make, monkeypatch, error
+):
+    async def fail(*_):
+        raise error
+
+    monkeypatch.setattr("scanner.decoding.decoder.Decoder.near_code", fail)
+    answer = await make().judge(film([GREEN] * 5 + [RED]))
+    assert answer.decision is Decision.FLAGGED
+
+
+async def test_of_a_still_all_views_are_seen_however_early_a_rule_is_broken(make):
+    """Or a verdict that says it saw all of one frame would be clean when thresholds rise."""
+    scanner = FakeScanner()
+    scanner.settings = scanner.settings.model_copy(update={"batch": 1})
+    image = Image.open(io.BytesIO(png(RED, 4))).convert("RGBA")
+    image.putalpha(200)
+    target = io.BytesIO()
+    image.save(target, "PNG")
+    assert (await make(scanner).judge(target.getvalue())).decision is Decision.FLAGGED
+    assert scanner.batches == [1, 1, 1]  # over grey, black and white
+
+
+async def test_a_frame_of_which_views_are_left_is_not_the_last_one_seen(make):
+    """Two transparent frames of three views: left in the middle of the second, all is not seen."""
+    frames = [Image.open(io.BytesIO(png(c, n))).convert("RGBA") for n, c in enumerate((GREEN, RED))]
+    for frame in frames:
+        frame.putalpha(200)
+    target = io.BytesIO()
+    frames[0].save(target, "PNG", save_all=True, append_images=frames[1:], duration=40)
+    scanner = FakeScanner()
+    scanner.settings = scanner.settings.model_copy(update={"batch": 4})
+    answer = await make(scanner).judge(target.getvalue())
+    assert answer.decision is Decision.FLAGGED
+    assert scanner.batches == [4]
+    assert [(one.frames_seen, one.frames_total) for one in answer.own] == [(1, 2)]
