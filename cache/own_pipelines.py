@@ -67,6 +67,16 @@ def load_own_pipelines(connection: Connection, settings: str) -> dict[str, Pipel
     }
 
 
+def refresh_thresholds(
+    connection: Connection, pipeline: str, thresholds: Mapping[str, int]
+) -> None:
+    """Note by which thresholds a pipeline in use is read now: retired, it is read by its last."""
+    plain = json.dumps(dict(thresholds), sort_keys=True)
+    connection.execute(
+        own_pipelines.update().where(own_pipelines.c.pipeline == pipeline).values(thresholds=plain)
+    )
+
+
 def remember_shadow_pipeline(
     connection: Connection,
     pipeline: str,

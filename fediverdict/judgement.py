@@ -16,6 +16,7 @@ from cache.errors import RuleError
 from cache.judgement import Judgement, PipelineState, PipelineTerms, label_truth
 from cache.own_pipelines import (
     load_own_pipelines,
+    refresh_thresholds,
     remember_own_pipeline,
     remember_shadow_pipeline,
     shadow_in_use,
@@ -54,21 +55,24 @@ class Judgements:
         self._read_at = float("-inf")
         self._read_in: Snapshot | None = None
         self._judgement: Judgement | None = None
+        self._forgotten = 0  # how often; who began to read before has read too soon
 
     def current(self, connection: Connection) -> Judgement:
         """Return what deciding needs now.
 
         The tables are read at most once a second, and on SQLite only after a commit.
         """
-        snapshot = snapshot_of(connection)
-        if self._judgement is not None:
+        snapshot, held, forgotten = snapshot_of(connection), self._judgement, self._forgotten
+        if held is not None:
             if snapshot is not None and snapshot is self._read_in:
-                return self._judgement
+                return held
             if time.monotonic() - self._read_at <= TABLE_SECONDS:
-                return self._judgement
-        self._judgement = self._read(connection)
-        self._read_at, self._read_in = time.monotonic(), snapshot
-        return self._judgement
+                return held
+        judgement = self._read(connection)
+        if forgotten == self._forgotten:
+            self._judgement = judgement
+            self._read_at, self._read_in = time.monotonic(), snapshot
+        return judgement
 
     def adopt(
         self, connection: Connection, pipeline: str, now: int, *, family: str = ""
@@ -118,8 +122,9 @@ class Judgements:
         To be called when an adoption is committed.
         """
         held = self._judgement
-        if held is not None and held.pipelines.get(pipeline) != self._terms_in_use(pipeline):
+        if held is None or held.pipelines.get(pipeline) != self._terms_in_use(pipeline):
             self._judgement = None
+            self._forgotten += 1
 
     def breaks_a_rule(self, scores: Mapping[str, int], pipeline: str) -> bool:
         """Tell whether the scores of a pipeline that scans here break a rule of ours."""
@@ -130,7 +135,11 @@ class Judgements:
         )
 
     def settle(self, connection: Connection, now: int) -> None:
-        """Let the near-match codes follow rules or thresholds that an admin changed."""
+        """Let what is stored follow rules or thresholds that an admin changed."""
+        for name, terms in load_own_pipelines(connection, self._settings).items():
+            wanted = self._own_thresholds(name)
+            if terms.state is PipelineState.DEFAULT and terms.thresholds != wanted:
+                refresh_thresholds(connection, name, wanted)
         settle_if_changed(connection, self.current(connection), now=now)
 
     @property

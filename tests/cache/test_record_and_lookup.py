@@ -210,6 +210,89 @@ def test_codes_follow_a_threshold_that_was_lowered(store):
     assert look(store, fingerprint("copy", pdq=PICTURE.pdq)).matches == ()
 
 
+OTHER_DESCRIPTIONS = {name: {**DESCRIPTION, "weights": name} for name in ("older", "trial")}
+OLDER, TRIAL = map(pipeline_id, OTHER_DESCRIPTIONS.values())
+SEVERAL = Judgement(
+    {**RULES, "shape": parse("shape")},
+    {
+        OURS: PipelineTerms({"test-pattern": 5_000, "shape": 5_000}, PipelineState.DEFAULT),
+        OLDER: PipelineTerms({"test-pattern": 5_000, "shape": 5_000}, PipelineState.RETIRED),
+        TRIAL: PipelineTerms({"test-pattern": 1, "shape": 1}, PipelineState.SHADOW),
+    },
+)
+
+
+def judge_film(connection, *verdicts):
+    """Store verdicts, each (scores, the frame it names, its changes), newest last."""
+    for description in (DESCRIPTION, *OTHER_DESCRIPTIONS.values()):
+        pipeline_row(connection, description)
+    record_image(connection, PICTURE, now=NOW)
+    for number, (scores, frame, changes) in enumerate(verdicts):
+        values = {"pdq": frame.pdq, "issued": NOW + number, "expires": NOW + 99_999} | changes
+        record_verdict(connection, own_verdict(scores, **values), SEVERAL, now=NOW)
+
+
+def known_by(store):
+    """Tell by which of its frames a film is known."""
+    frames = {"first": PICTURE, "later": LATER, "other": OTHER}
+    return [n for n, f in frames.items() if look(store, fingerprint("copy", pdq=f.pdq)).matches]
+
+
+LATER, OTHER = fingerprint("a later frame"), fingerprint("another frame")
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "names"),
+    [
+        ([(BAD, LATER, {})], "later"),
+        ([(BAD, LATER, {"pipeline": OLDER}), (BAD, OTHER, {})], "other"),
+        ([(BAD, LATER, {"pipeline": OLDER}), (BAD, PICTURE, {})], "first"),
+        ([(BAD, LATER, {"pipeline": OLDER}), (GOOD, OTHER, {})], "later"),
+        ([(BAD, PICTURE, {"pipeline": OLDER}), (GOOD, OTHER, {})], "first"),
+        ([(BAD, LATER, {}), (BAD, OTHER, {"pipeline": TRIAL})], "later"),
+        ([(BAD, PICTURE, {}), (BAD, OTHER, {"pipeline": TRIAL})], "first"),
+        ([(BAD, LATER, {"expires": NOW + 1})], "later"),
+        ([(BAD, LATER, {}), (BAD, PICTURE, {})], "first"),
+    ],
+)
+def test_a_film_is_known_by_the_frame_that_the_newest_of_its_flags_names(store, verdicts, names):
+    store.write_now(judge_film, *verdicts)
+    assert known_by(store) == [names]
+
+
+def test_a_flag_that_a_person_dismissed_names_no_frame(store):
+    newer = ({"test-pattern": 9_000, "shape": 0}, OTHER, {})
+    store.write_now(judge_film, ({"shape": 9_000}, LATER, {"pipeline": OLDER}), newer)
+    assert known_by(store) == ["other"]
+    dismissed = NewFinding(PICTURE.sha256, "pattern", Finding.DISMISSED, "seen", "an admin")
+    store.write_now(record_finding, dismissed, SEVERAL, now=NOW)
+    assert known_by(store) == ["later"]
+
+
+def test_what_a_person_upheld_stays_known_by_its_frame_when_thresholds_rise(store):
+    store.write_now(judge_film, (BAD, LATER, {}))
+    upheld = NewFinding(PICTURE.sha256, "pattern", Finding.UPHELD, "seen", "an admin")
+    store.write_now(record_finding, upheld, SEVERAL, now=NOW)
+    risen = {OURS: PipelineTerms({"test-pattern": 9_500}, PipelineState.DEFAULT)}
+    store.write_now(settle_own_codes, replace(SEVERAL, pipelines=risen), now=NOW)
+    copy = look(store, fingerprint("copy", pdq=LATER.pdq))
+    assert [one.kind for one in copy.findings] == [MatchKind.NEAR]
+
+
+@pytest.mark.parametrize(("seen", "asked_again"), [(8, True), (60, False)])
+def test_a_film_left_at_its_first_bad_frame_is_scanned_again_when_it_is_flagged_no_more(
+    store, seen, asked_again
+):
+    store.write_now(judge, BAD, frames_seen=seen, frames_total=60)
+    risen = {OURS: PipelineTerms({"test-pattern": 9_500}, PipelineState.DEFAULT)}
+    risen = replace(JUDGEMENT, pipelines=risen)
+    for judgement in (JUDGEMENT, risen):
+        store.write_now(settle_if_changed, judgement, now=NOW)
+    outcome = decide(look(store), risen, now=NOW, can_scan=True)
+    assert outcome.decision is (Decision.UNKNOWN if asked_again else Decision.CLEAN)
+    assert decide(look(store), JUDGEMENT, now=NOW, can_scan=True).decision is not Decision.CLEAN
+
+
 def test_codes_are_settled_once_for_each_change_of_rules_or_thresholds(store):
     store.write_now(judge, GOOD)
     lower = {OURS: PipelineTerms({"test-pattern": 10}, PipelineState.DEFAULT)}

@@ -4,6 +4,7 @@ import pytest
 
 from cache.database import Store
 from cache.errors import CacheError
+from cache.judgement import PipelineState
 from cache.settings import PeerDefaults
 from cache.trust import add_peer, set_trust
 from fediverdict.config import Config
@@ -111,3 +112,39 @@ def test_adopting_the_pipeline_in_use_again_reads_once_and_writes_nothing(store,
     before = judgements.reads
     assert store.write_now(judgements.adopt, PIPELINE, 2) == adopted
     assert judgements.reads == before + 1
+
+
+def test_a_retired_pipeline_is_read_by_the_thresholds_it_had_last(store):
+    """Thresholds rise and fall while it is in use, then another model comes."""
+    scan(store, "balanced", PIPELINE)
+    for strictness, threshold in (("lenient", 7_500), ("strict", 2_500)):
+        scan(store, strictness, PIPELINE)
+        config = Config.model_validate({"scanner": {"model": "other.onnx"}})
+        other = Judgements(config, load_policy("test"))
+        terms = store.read_now(other.current).pipelines[PIPELINE]
+        assert terms.state is PipelineState.RETIRED
+        assert terms.thresholds["test-pattern"] == threshold
+
+
+def scan(store, strictness, pipeline):
+    """Start with that strictness, and scan a picture."""
+    config = Config.model_validate({"scanner": {"strictness": strictness}})
+    started = Judgements(config, load_policy("test"))
+    store.write_now(started.settle, 1)
+    store.write_now(started.adopt, pipeline, 1)
+
+
+def test_a_reader_that_began_before_a_commit_does_not_hide_what_it_brought(store, judgements):
+    """Reads run beside each other on PostgreSQL: what an earlier one finds must not stay."""
+    read = judgements._read
+
+    def overtaken(connection):
+        found = read(connection)
+        judgements._read = read
+        store.write_now(judgements.adopt, PIPELINE, 1)
+        judgements.forget_unless_known(PIPELINE)
+        return found
+
+    judgements._read = overtaken
+    store.read_now(judgements.current)
+    assert PIPELINE in store.read_now(judgements.current).pipelines
