@@ -6,7 +6,8 @@ delete: a writer that hits the gap loses what it wrote. Whether a bucket keeps v
 asked through the client, so the admin says so, and each deletion checks it.
 
 The client (`obstore`, the object_store of Apache Arrow) cannot name keys with empty, `.` or `..`
-parts or control characters, and ends a listing at one: that is said, never skipped in silence.
+parts or control characters: those objects are told and left out. With the credentials of a
+machine's role the client lists as well, and a listing ends at such a key, with an error.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import obstore
@@ -23,15 +25,19 @@ import obstore
 from scanner.errors import OverLimit, SourceChanged, SourceError
 from scanner.sources.polling import new_items, poll
 from scanner.sources.s3_client import errors, open_store
-from scanner.sources.seen import Seen
+from scanner.sources.s3_listing import BucketListing, is_nameable
+from scanner.sources.seen import Seen, Told
 from scanner.sources.settings import S3Settings
 from scanner.sources.source import Item, Report
+from scanner.sources.wanted import is_short
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
 
 UNSAFE = re.compile(r"[^A-Za-z0-9/_.=+@:,;!$&'() -]")
 """Characters that the client may write otherwise in an offset, which changes their order."""
+KEY_TOLD = 1_100
+"""Characters of a key that are told when it is left out."""
 CHUNK_BYTES = 262_144
 """Bytes of a body taken at a time."""
 
@@ -46,6 +52,8 @@ class S3Source:
         self._prefix = f"{settings.prefix.rstrip('/')}/" if settings.prefix else ""
         self._seen = Seen(settings.remember_items)
         self._store = open_store(settings)
+        self._told = Told(report)
+        self._listing = BucketListing(settings, f"cannot list in {self.location}")
         self._slots = asyncio.Semaphore(settings.requests_at_once)
 
     @property
@@ -64,11 +72,34 @@ class S3Source:
         if not (prefix.startswith(self._prefix) or self._prefix.startswith(prefix)):
             return
         narrow = max(self._prefix, prefix, key=len)
+        if self._listing.is_possible:
+            found = self._listed(cursor or "", narrow)
+        else:
+            found = self._listed_by_client(cursor or "", narrow)
+        async with contextlib.aclosing(found):
+            async for item in found:
+                yield item
+
+    async def _listed(self, cursor: str, narrow: str) -> AsyncGenerator[Item, None]:
+        async with contextlib.aclosing(self._listing.objects(cursor, narrow)) as found:
+            async for one in found:
+                if one.key.endswith("/") and one.size == 0:
+                    continue  # what consoles make for a folder: it holds nothing
+                if not is_nameable(one.key) or not is_short(one.key):
+                    self._told(
+                        f"{one.key[:KEY_TOLD]!a} in {self.location} cannot be named by the client "
+                        "and was left out; rename or delete that object"
+                    )
+                elif one.key.startswith(narrow) and one.key > cursor:
+                    mark = _mark(one.etag, one.size, one.modified)
+                    yield Item(one.key, one.size, mark, one.modified.timestamp(), one.key)
+
+    async def _listed_by_client(self, cursor: str, narrow: str) -> AsyncGenerator[Item, None]:
         folder = narrow.rpartition("/")[0]  # the client takes whole parts of a key only
         stream = obstore.list(
             self._store,
             folder or None,
-            offset=_offset(cursor or ""),
+            offset=_offset(cursor),
             chunk_size=self._settings.page_items,
         )
         while True:
@@ -80,7 +111,7 @@ class S3Source:
                 key = meta["path"]
                 if key > narrow and not key.startswith(narrow):
                     return  # sorted: nothing more begins with it
-                if key.startswith(narrow) and key > (cursor or ""):
+                if key.startswith(narrow) and key > cursor:
                     yield _item(meta)
 
     async def read(self, item: Item, limit_bytes: int) -> bytes:
@@ -117,7 +148,7 @@ class S3Source:
                 await obstore.delete_async(self._store, item.key)
 
     def _check(self, item: Item, meta: "ObjectMeta") -> None:
-        if _mark(meta) != item.mark:
+        if _mark(meta["e_tag"], meta["size"], meta["last_modified"]) != item.mark:
             raise SourceChanged(f"{item.key} has changed since it was listed; list it again")
 
     async def watch(self, cursor: str | None = None, prefix: str = "") -> AsyncIterator[Item]:
@@ -192,10 +223,13 @@ def _offset(cursor: str) -> str | None:
 
 
 def _item(meta: "ObjectMeta") -> Item:
-    key, modified = meta["path"], meta["last_modified"].timestamp()
-    return Item(key, meta["size"], _mark(meta), modified, key)
+    key, size, modified = meta["path"], meta["size"], meta["last_modified"]
+    return Item(key, size, _mark(meta["e_tag"], size, modified), modified.timestamp(), key)
 
 
-def _mark(meta: "ObjectMeta") -> str:
-    etag = (meta["e_tag"] or "").strip('"')
-    return f"{etag}-{meta['size']}-{int(meta['last_modified'].timestamp())}"
+def _mark(etag: str | None, size: int, modified: datetime) -> str:
+    return f"{_bare(etag)}-{size}-{int(modified.timestamp())}"
+
+
+def _bare(etag: str | None) -> str:
+    return (etag or "").strip('"')

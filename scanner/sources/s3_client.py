@@ -106,6 +106,12 @@ def errors(where: str, timeout_seconds: float) -> Iterator[None]:
         raise SourceUnreachable(f"{where}: {_cause(str(error))}") from error
 
 
+def refused(where: str, status: int, body: bytes) -> SourceUnreachable:
+    """Return what an answer that is none says, in words."""
+    said = body[:10_000].decode(errors="replace")
+    return SourceUnreachable(f"{where}: {_cause(f'status code: {status} {said}')}")
+
+
 def _bad_key(text: str) -> str:
     """Say which key the client cannot name."""
     found = re.search(r'Path "(.*?)"(?:: Encountered| contained)', text, re.DOTALL)

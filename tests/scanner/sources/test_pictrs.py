@@ -352,14 +352,15 @@ async def test_a_watch_goes_on_when_the_server_was_away(opened, pictrs, said):
     await watch.stop()
 
 
-async def test_only_the_client_file_knows_http_and_it_serves_nothing():
+async def test_only_the_client_files_know_http_and_they_serve_nothing():
     """The law: scanner knows no HTTP server; hosts that the admin named have clients here."""
     root = Path(scanner.__file__).parent
     using = {p.name for p in root.rglob("*.py") if "aiohttp" in p.read_text()}
-    assert using == {"pictrs_client.py"}
-    text = (root / "sources" / "pictrs_client.py").read_text()
-    assert "aiohttp.web" not in text
-    assert "import web" not in text
+    assert using == {"pictrs_client.py", "s3_listing.py"}
+    for name in using:
+        text = (root / "sources" / name).read_text()
+        assert "aiohttp.web" not in text
+        assert "import web" not in text
 
 
 async def test_a_page_at_the_limit_is_read_and_one_byte_more_is_not(opened, pictrs):

@@ -3,16 +3,22 @@
 import asyncio
 import contextlib
 import logging
+from datetime import UTC, datetime
 
 import boto3
-import obstore
 import pytest
 from aiohttp import web
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 
 from scanner.errors import OverLimit, SourceChanged, SourceError, SourceUnreachable
 from scanner.sources.open import open_source
 from scanner.sources.s3_client import open_store
+from scanner.sources.s3_listing import PAGE_BYTES, BucketListing
+from scanner.sources.s3_signing import Credentials, headers_of, url_of
 from scanner.sources.settings import S3Settings
 from tests.scanner.sources.helpers import Watching, collect, keys, one
 
@@ -75,11 +81,22 @@ def source(settings, said):
     return open_source(settings(page_items=7), said.append)
 
 
+@pytest.fixture(params=["page by page", "by the client"])
+def either_way(request, monkeypatch):
+    """Pages are asked for by us; with the credentials of a machine's role, by the client."""
+    if request.param == "by the client":
+        monkeypatch.setattr(BucketListing, "is_possible", False)
+
+
+by_either_way = pytest.mark.usefixtures("either_way")
+
+
 @pytest.fixture
 def put(client, bucket):
     return lambda key, body=b"x": client.put_object(Bucket=bucket, Key=key, Body=body)
 
 
+@by_either_way
 async def test_objects_are_listed_in_order_with_what_they_promise(source, put, bucket):
     names = sorted(f"{number % 3}/{number}.png" for number in range(40))
     for name in names:
@@ -91,6 +108,7 @@ async def test_objects_are_listed_in_order_with_what_they_promise(source, put, b
     assert source.location.startswith(f"s3://{bucket}/ (http://127.0.0.1:")
 
 
+@by_either_way
 async def test_a_listing_cut_short_anywhere_goes_on_without_missing_any(source, put):
     for number in range(40):
         put(f"{number % 4}/{number}.png")
@@ -101,6 +119,7 @@ async def test_a_listing_cut_short_anywhere_goes_on_without_missing_any(source, 
         assert [i.key for i in before] + await keys(source.list(before[-1].cursor)) == whole
 
 
+@by_either_way
 async def test_listing_goes_over_the_stores_own_pages(source, put, monkeypatch):
     monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "10")
     names = [f"{number:05}" for number in range(35)]
@@ -110,6 +129,7 @@ async def test_listing_goes_over_the_stores_own_pages(source, put, monkeypatch):
     assert await keys(source.list("00017")) == names[18:]
 
 
+@by_either_way
 @pytest.mark.parametrize("key", ["a#1", "a%20b", "a~b", "a b", "ü", "😀", "a?b", 'a*[]{}|\\^`"<>'])
 async def test_odd_keys_are_listed_behind_read_and_deleted(source, put, key):
     names = sorted(["!", "A", "a", "a#0", key, f"{key}z", "a~z", "zz"])
@@ -123,6 +143,7 @@ async def test_odd_keys_are_listed_behind_read_and_deleted(source, put, key):
     assert key not in await keys(source.list())
 
 
+@by_either_way
 @pytest.mark.parametrize("prefix", ["", "2", "2/", "2/1", "2/15.png", "none", "/", "3/zzz"])
 async def test_a_prefix_narrows_the_listing(source, put, prefix):
     whole = sorted(f"{number % 4}/{number}.png" for number in range(40))
@@ -131,6 +152,7 @@ async def test_a_prefix_narrows_the_listing(source, put, prefix):
     assert await keys(source.list(prefix=prefix)) == [k for k in whole if k.startswith(prefix)]
 
 
+@by_either_way
 async def test_a_prefix_of_the_settings_hides_the_rest(settings, put):
     for name in ("a/1", "ab/1", "b/1"):
         put(name)
@@ -141,12 +163,50 @@ async def test_a_prefix_of_the_settings_hides_the_rest(settings, put):
 
 
 @pytest.mark.parametrize("key", ["a/../b", "a//b", ".", "a/./b"])
-async def test_a_key_that_cannot_be_named_is_told_and_not_skipped(source, put, key):
+async def test_a_key_that_cannot_be_named_ends_the_clients_listing(source, put, key, monkeypatch):
+    monkeypatch.setattr(BucketListing, "is_possible", False)
     put("a")
     put(key)
     with pytest.raises(SourceError, match="cannot be named") as error:
         await keys(source.list())
     assert repr(key) in str(error.value)
+
+
+UNNAMEABLE = ["a/../b", "a//b", ".", "..", "a/./b", "a/\x01b", "a/b\x7f", "/a", "/zz", "b/", "a\nb"]
+
+
+def put_raw(bucket, *names):
+    """Add objects below HTTP, whose clients would write such keys otherwise."""
+    for name in names:
+        s3_backends[DEFAULT_ACCOUNT_ID]["aws"].put_object(bucket, name, b"x")
+
+
+NAMEABLE = ["A", "a", "a/b", "a/b c", "a/c", "b", "b.png", "c+d%41", "ü"]
+
+
+async def test_keys_that_cannot_be_named_are_told_once_and_passed_over(
+    settings, said, client, bucket, put
+):
+    for name in NAMEABLE:
+        put(name)
+    put_raw(bucket, *UNNAMEABLE)
+    put("folder/", b"")  # as consoles make them: nothing is left out with it
+    source = open_source(settings(page_items=3), said.append)
+    for _ in range(2):
+        assert await keys(source.list()) == NAMEABLE
+    assert sorted(sentence.partition(" in s3://")[0] for sentence in said) == sorted(
+        ascii(key) for key in UNNAMEABLE
+    )
+    assert await keys(source.list(prefix="a/b")) == ["a/b", "a/b c"]
+    assert await keys(source.list("a/b")) == NAMEABLE[NAMEABLE.index("a/b") + 1 :]
+
+
+async def test_a_key_named_like_another_behind_a_slash_moves_no_cursor(source, bucket, put):
+    """The client gives `/zz` as `zz`: whoever went on behind it would miss everything."""
+    put("a")
+    put_raw(bucket, "/zz")
+    found = await collect(source.list())
+    assert [item.cursor for item in found] == ["a"]
 
 
 async def test_an_object_at_the_limit_is_read_and_one_byte_more_is_not(source, put):
@@ -230,13 +290,13 @@ def uuid7_key(milliseconds):
 
 async def test_in_time_order_only_what_sorts_behind_is_asked_for(settings, put, monkeypatch):
     asked = []
-    real = obstore.list
+    real = BucketListing.objects
 
-    def listing(store, prefix, **named):
-        asked.append(named["offset"])
-        return real(store, prefix, **named)
+    def objects(listing, after, prefix):
+        asked.append(after)
+        return real(listing, after, prefix)
 
-    monkeypatch.setattr("scanner.sources.s3.obstore.list", listing)
+    monkeypatch.setattr(BucketListing, "objects", objects)
     names = [uuid7_key(1_795_000_000_000 + number) for number in range(20)]
     for name in names[:10]:
         put(name)
@@ -247,8 +307,8 @@ async def test_in_time_order_only_what_sorts_behind_is_asked_for(settings, put, 
         put(name)
     found = {(await watch.next()).key for _ in names[10:]}
     assert found == set(names[10:])
-    assert asked[0] is None
-    assert all(offset is not None and offset >= names[0] for offset in asked[1:])
+    assert asked[0] == ""
+    assert all(after >= names[0] for after in asked[1:])
     await watch.stop()
 
 
@@ -413,3 +473,85 @@ async def test_credentials_may_come_from_the_environment(settings, monkeypatch, 
 async def test_the_bucket_may_be_part_of_the_hosts_name(settings, bucket):
     store = open_store(settings(endpoint="https://s3.example:9000", path_style=False))
     assert store.config["endpoint"] == f"https://{bucket}.s3.example:9000"
+
+
+AMAZONS = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
+THEN = datetime(2013, 5, 24, tzinfo=UTC)
+
+
+def test_a_listing_is_signed_as_in_amazons_own_example():
+    """`GET Bucket (List Objects)` in the examples of the Amazon S3 API reference."""
+    url = url_of("https://examplebucket.s3.amazonaws.com/", {"prefix": "J", "max-keys": "2"})
+    assert url == "https://examplebucket.s3.amazonaws.com/?max-keys=2&prefix=J"
+    signature = headers_of(url, AMAZONS, "us-east-1", THEN)["authorization"].rpartition("=")[2]
+    assert signature == "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"
+
+
+@pytest.mark.parametrize("after", ["a b+c%20", "ü/😀", "a/../b", "\x01", "~-_.*'()!"])
+def test_a_listing_is_signed_as_amazons_client_signs_it(after, monkeypatch):
+    url = url_of("http://127.0.0.1:9000/bucket", {"start-after": after, "list-type": "2"})
+    ours = headers_of(url, Credentials("id", SECRET, "the-token"), "eu-1", THEN)
+    monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: THEN.replace(tzinfo=None))
+    theirs = AWSRequest("GET", url, headers={"x-amz-content-sha256": ours["x-amz-content-sha256"]})
+    keys_of = boto3.Session("id", SECRET, "the-token").get_credentials()
+    S3SigV4Auth(keys_of, "s3", "eu-1").add_auth(theirs)
+    assert theirs.headers["Authorization"].replace(", ", ",") == ours["authorization"]
+
+
+def answering(*answers):
+    """Answer each request with the next of (status, text); the last one stays."""
+    left = list(answers)
+
+    async def answer(_):
+        status, text = left.pop(0) if len(left) > 1 else left[0]
+        return web.Response(status=status, text=text, content_type="application/xml")
+
+    return answer
+
+
+async def test_a_listing_that_failed_at_the_store_is_tried_again_so_often(settings):
+    down, up = (503, "<Error><Code>SlowDown</Code></Error>"), (200, LISTING)
+    async with misbehaving(answering(down, down, up)) as url:
+        assert await keys(open_source(settings(endpoint=url, retries=2)).list()) == ["a"]
+    async with misbehaving(answering(down, down, up)) as url:
+        with pytest.raises(SourceUnreachable, match=r"503 \(SlowDown\)"):
+            await keys(open_source(settings(endpoint=url, retries=1)).list())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no XML",
+        LISTING.replace("<Size>5", "<Size>many"),
+        LISTING.replace("<Key>a</Key>", ""),
+        LISTING.replace("2026-11-01", "yesterday"),
+        LISTING.replace("<ListBucketResult>", '<!DOCTYPE x [<!ENTITY y "z">]><ListBucketResult>'),
+    ],
+)
+async def test_a_listing_that_is_none_is_an_error_in_words(settings, text):
+    async with misbehaving(answering((200, text))) as url:
+        with pytest.raises(SourceError, match="listing cannot be read"):
+            await keys(open_source(settings(endpoint=url)).list())
+
+
+async def test_a_page_of_the_largest_size_is_read_and_one_byte_more_is_not(settings):
+    for more, found in ((0, ["a"]), (1, None)):
+        text = LISTING + " " * (PAGE_BYTES - len(LISTING) + more)
+        async with misbehaving(answering((200, text))) as url:
+            source = open_source(settings(endpoint=url))
+            if found is not None:
+                assert await keys(source.list()) == found
+            else:
+                with pytest.raises(SourceError, match=f"more than {PAGE_BYTES} bytes"):
+                    await keys(source.list())
+
+
+async def test_a_store_that_lists_in_a_circle_is_left(settings):
+    text = LISTING.replace(
+        "<IsTruncated>false</IsTruncated>",
+        "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>",
+    )
+    async with misbehaving(answering((200, text))) as url:
+        with pytest.raises(SourceError, match="in a circle"):
+            await keys(open_source(settings(endpoint=url)).list())
