@@ -45,6 +45,18 @@ class Api:
     def __init__(self, config: Config, store: Store, judge: Judge) -> None:
         self._config, self._store, self._judge = config, store, judge
         self._places = asyncio.Semaphore(config.http.concurrent_scans)
+        self._reading: set[asyncio.Timeout] = set()
+        self._stopping = False
+
+    async def stop(self, _app: web.Application) -> None:
+        """Refuse bodies from now on, and let go of those that are being read.
+
+        aiohttp takes no more of them once it shuts down, and would wait a minute for the rest.
+        """
+        self._stopping = True
+        for body in self._reading:
+            if not body.expired():
+                body.reschedule(asyncio.get_running_loop().time())
 
     def routes(self) -> list[web.RouteDef]:
         """Return every route of the API."""
@@ -59,11 +71,11 @@ class Api:
         """Judge one picture, given as the raw body or as the multipart field `file`."""
         token = await self._allowed(request, Scope.SCAN)
         async with self._places:
-            data = await self._body(request, _picture, self._config.limits.image_bytes)
+            data, name = await self._body(request, _picture, self._config.limits.image_bytes)
             if data is None:
                 limit = f"The picture is over {self._config.limits.image_bytes} bytes."
                 return web.json_response(answer_json(Answer(Decision.OVER_LIMIT, limit)))
-            answer = await self._judge.judge(data, self._share(request), name=_media_type(request))
+            answer = await self._judge.judge(data, self._share(request), name=name)
         return web.json_response(answer_json(answer, show_distance=Scope.ADMIN in token.scopes))
 
     def _share(self, request: web.Request) -> Share:
@@ -101,11 +113,17 @@ class Api:
         """Read a body within the time there is; a compressed one may be cut short unnoticed."""
         if hdrs.CONTENT_ENCODING in request.headers:
             raise Problem(415, "Send the body as it is, without Content-Encoding.")
-        seconds = self._config.http.body_seconds
+        seconds = 0.0 if self._stopping else self._config.http.body_seconds
         try:
-            async with asyncio.timeout(seconds):
-                return await read(request, limit)
+            async with asyncio.timeout(seconds) as body:
+                self._reading.add(body)
+                try:
+                    return await read(request, limit)
+                finally:
+                    self._reading.discard(body)
         except TimeoutError as error:
+            if self._stopping:
+                raise Problem(503, "The server is stopping; send it again.") from error
             raise Problem(408, f"The body took more than {seconds:g} seconds.") from error
 
     async def _allowed(self, request: web.Request, scope: Scope) -> Token:
@@ -120,24 +138,28 @@ class Api:
         return token
 
 
-def _media_type(request: web.Request) -> str | None:
-    """Return the media type that a raw body came with, None where it tells of no picture."""
-    told = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
-    return told if told.startswith(("image/", "video/")) else None
+async def _picture(request: web.Request, limit: int) -> tuple[bytes | None, str | None]:
+    """Return the picture's bytes, None when there are more than `limit`, and what it claims to be.
 
-
-async def _picture(request: web.Request, limit: int) -> bytes | None:
-    """Return the picture's bytes, or None when there are more than `limit`."""
+    The claim is a media type or a file name, None where neither tells of a picture.
+    """
     if request.content_type != "multipart/form-data":
-        return await _read(request.content.iter_chunked(CHUNK_BYTES), limit)
+        name = _media_type(request.headers)
+        return await _read(request.content.iter_chunked(CHUNK_BYTES), limit), name
     try:
         reader = await request.multipart()
         while (part := await reader.next()) is not None:
             if isinstance(part, BodyPartReader) and part.name == "file":
-                return await _read(_chunks(part), limit)
+                name = _media_type(part.headers) or part.filename
+                return await _read(_chunks(part), limit), name
     except (ValueError, AssertionError, RecursionError) as error:
         raise Problem(400, "The multipart body is broken.") from error
     raise Problem(400, "The multipart body has no field `file`.")
+
+
+def _media_type(headers: Mapping[str, str]) -> str | None:
+    told = headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
+    return told if told.startswith(("image/", "video/")) else None
 
 
 async def _read(chunks: Any, limit: int) -> bytes | None:

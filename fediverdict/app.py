@@ -30,7 +30,9 @@ def build_app(config: Config, store: Store) -> web.Application:
     judge = app[JUDGE] = build_judge(config, store)
     rules = judge.judgements.rule_texts
     federation = app[FEDERATION] = build_federation(config, store, rules)
-    app.add_routes(Api(config, store, judge).routes())
+    api = Api(config, store, judge)
+    app.add_routes(api.routes())
+    app.on_shutdown.append(api.stop)
     app.add_routes(federation.routes())
     app.cleanup_ctx.append(_decoders)
     app.cleanup_ctx.append(_federation_loops)

@@ -114,6 +114,69 @@ async def test_a_multipart_field_is_judged_as_a_raw_body_is(client, tokens):
     assert (status, body["decision"]) == (200, "clean")
 
 
+@pytest.mark.parametrize(
+    ("claim", "mismatch"),
+    [
+        ({"content_type": "image/png"}, False),
+        ({"content_type": "image/gif"}, True),
+        ({"filename": "a.png"}, False),
+        ({"filename": "a.gif"}, True),
+        ({"filename": "a.gif", "content_type": "application/octet-stream"}, True),
+        ({"filename": "blob"}, False),
+        ({}, False),
+    ],
+)
+async def test_a_picture_that_is_no_such_file_as_its_field_claims_is_told(
+    client, tokens, claim, mismatch
+):
+    form = aiohttp.FormData()
+    form.add_field("file", io.BytesIO(png(GREEN)), **claim)
+    _, body = await scan(client, tokens["scan"], form)
+    assert body["inside"] == (["type-mismatch"] if mismatch else [])
+    assert body["decision"] == "clean"
+
+
+@pytest.mark.parametrize(("claim", "mismatch"), [("image/png", False), ("image/gif", True)])
+async def test_a_raw_body_that_is_no_such_file_as_its_type_claims_is_told(
+    client, tokens, claim, mismatch
+):
+    headers = bearer(tokens["scan"]) | {"Content-Type": claim}
+    answer = await client.post("/api/v1/scan", data=png(GREEN), headers=headers)
+    assert (await answer.json())["inside"] == (["type-mismatch"] if mismatch else [])
+
+
+async def test_a_server_that_stops_lets_go_of_bodies_and_finishes_what_it_has(
+    sqlite_store, judge, tokens
+):
+    """aiohttp reads no further once it shuts down, and would wait a minute for the rest."""
+    app = web.Application(middlewares=[problems])
+    api = Api(Config(limits=judge.limits), sqlite_store, judge)
+    app.add_routes(api.routes())
+    app.on_shutdown.append(api.stop)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0]
+    judge.scanner.gate.clear()
+    async with aiohttp.ClientSession(f"http://{host}:{port}") as session:
+
+        async def half():
+            yield png(GREEN)[:500]
+            await asyncio.sleep(30)
+
+        slow = asyncio.create_task(scan(session, tokens["scan"], half()))
+        whole = asyncio.create_task(scan(session, tokens["scan"], png(GREEN)))
+        async with asyncio.timeout(15):
+            while not judge.scanner._running or not api._reading:
+                await asyncio.sleep(0.02)
+            ending = asyncio.create_task(runner.cleanup())
+            assert (await slow)[0] == 503
+            judge.scanner.gate.set()
+            assert (await whole)[1]["decision"] == "clean"
+            await ending
+
+
 async def test_a_multipart_body_without_the_field_is_refused(client, tokens):
     form = aiohttp.FormData()
     form.add_field("picture", png(GREEN), filename="x.png")
