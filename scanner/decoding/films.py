@@ -19,6 +19,7 @@ from scanner.errors import Undecodable
 from scanner.formats.content import PixelContent
 from scanner.formats.gif import gif_facts
 from scanner.formats.png_strict import grey_step
+from scanner.formats.timing import frame_times
 from scanner.limits import Limits, within
 
 MAIN, OTHER = 0, 1
@@ -76,7 +77,8 @@ def _walk(
 ) -> bytes | None:
     """Keep the samples of a film; return its `content`."""
     total = frame_count(image)
-    chosen = positions(seed, total, limits.frames)
+    times = frame_times(data, image.format, total) if total > limits.frames else ()
+    chosen = positions(seed, total, limits.frames, times)
     # of two films the ranks take turns, so that neither is dropped for the other
     wanted = {n: 2 * rank + film for n, rank in zip(chosen, ranks(len(chosen)), strict=True)}
     content = None if image.format == "AVIF" else PixelContent(data, image, total)

@@ -1,9 +1,9 @@
 """Decodes samples of a video through PyAV (extra `video`): secret frames, bounded work.
 
 All frames of the file are listed first, from its packets and not from what its header claims;
-then those that the seed picks are decoded, each from the last key frame in front of it. The
-first frame is always seen. Work that passes a limit ends early: fewer frames are seen, from
-all over the film. `content` is None.
+then those that the seed picks, by number and by time, are decoded, each from the last key frame
+in front of it. The first frame is always seen. Work that passes a limit ends early: fewer frames
+are seen, from all over the film. `content` is None.
 
 Only ISO (MP4, QuickTime) and Matroska files are opened, by name, without network, playlists or
 references to other files, and only with the decoders below, on one thread.
@@ -12,8 +12,9 @@ references to other files, and only with the decoders below, on one thread.
 import io
 import time
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -47,6 +48,8 @@ TABLE = (b"trak", b"mdia", b"minf", b"stbl")
 REFERENCES = (b"trak", b"mdia", b"minf", b"dinf", b"dref")
 REORDER = 32
 """Packets that a decoder may hold back before it gives the frame of one."""
+LAST_SHARE = 7
+"""The frame shown last counts as long as this part of what is in front of it."""
 QUARTER_TURNS = {-90: 6, 180: 3, -180: 3, 90: 8}
 """Rotation in degrees against the clock -> the EXIF orientation that asks for the same."""
 
@@ -57,6 +60,8 @@ class _Track:
 
     context: Any
     packets: list[Any] = field(default_factory=list)
+    shown_at: list[int | None] = field(default_factory=list)
+    """When each one's frame is shown, in ticks of the track; None where the file does not say."""
     keys: list[int] = field(default_factory=list)
 
 
@@ -118,7 +123,8 @@ def _decode(
     tracks, unseen = _tracks(opened, limits)
     kept, sizes = Kept(limits.view_pixels), []
     for film, track in enumerate(tracks):
-        chosen = positions(seed, len(track.packets), max(1, limits.frames // len(tracks)))
+        count = max(1, limits.frames // len(tracks))
+        chosen = positions(seed, len(track.packets), count, _times(track.shown_at))
         order = dict(zip(chosen, ranks(len(chosen)), strict=True))
         budget = _Budget(limits, len(tracks))
         for rank, number, image in _samples(track, order, budget, limits):
@@ -163,6 +169,7 @@ def _tracks(opened: "InputContainer", limits: Limits) -> tuple[list[_Track], int
         if packet.is_keyframe or not track.packets:
             track.keys.append(len(track.packets))
         track.packets.append(packet)
+        track.shown_at.append(packet.pts)
     found = [track for track in tracks.values() if track.packets]
     if not found:
         raise Undecodable("the video has no frames")
@@ -180,6 +187,22 @@ def _context(stream: Any, limits: Limits) -> Any:
     context.thread_count = 1
     context.options = {"max_pixels": str(limits.pixels)}
     return context
+
+
+def _times(shown_at: Sequence[int | None]) -> list[int]:
+    """Return how long each frame is shown, the one shown last for an eighth; [] if it is not told.
+
+    It stays on display when the film ends, whatever its place in the order of decoding.
+    """
+    known = [tick for tick in shown_at if tick is not None]
+    if len(known) != len(shown_at) or len(known) < 2:
+        return []
+    order = sorted(range(len(known)), key=known.__getitem__)
+    times = [0] * len(known)
+    for number, following in pairwise(order):
+        times[number] = known[following] - known[number]
+    times[order[-1]] = max(known[order[-1]] - known[order[0]], 1) // LAST_SHARE + 1
+    return times
 
 
 def _samples(

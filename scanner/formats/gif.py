@@ -30,6 +30,8 @@ class GifFacts:
     """What screen and frames span together, in pixels; decoders may grow the canvas to that."""
     end: int = 0
     """Where the trailer ends, or the file where none was found."""
+    delays: tuple[int, ...] = ()
+    """How long each frame is shown, in hundredths of a second."""
     notes: tuple[tuple[int, int], ...] = ()
     """From where to where the sub-blocks of comments, texts and application data stand."""
 
@@ -42,6 +44,7 @@ class _Walk:
         self.height = int.from_bytes(data[8:10], "little")
         self.span = (self.width, self.height)
         self.data_offsets: list[int] = []
+        self.delay, self.delays = 0, list[int]()
         self.controls = 0
         self.notes: list[tuple[int, int]] = []
 
@@ -62,6 +65,7 @@ class _Walk:
             tuple(self.data_offsets),
             *self.span,
             end,
+            tuple(self.delays),
             tuple(self.notes),
         )
 
@@ -79,6 +83,8 @@ class _Walk:
         self.span = (max(self.span[0], box[0] + box[2]), max(self.span[1], box[1] + box[3]))
         start = at + 10 + self.table(at + 9)
         self.data_offsets.append(start + 1)
+        self.delays.append(self.delay)
+        self.delay = 0
         return self.skip(start + 1)
 
     def extension(self, at: int) -> int:
@@ -89,6 +95,7 @@ class _Walk:
         self.doubts |= kind == PLAIN_TEXT
         if kind == CONTROL:
             self.controls += 1
+            self.delay = int.from_bytes(self.data[at + 4 : at + 6], "little")
             self.doubts |= (self.data[at + 3] >> 2) & 7 > 1 or self.controls > self.frames + 1
         end = self.skip(at + 2)
         if kind != CONTROL:

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from scanner.decoding.decode import content_of, read
@@ -9,6 +11,7 @@ from scanner.decoding.kept import Kept
 from scanner.decoding.perceptual import perceptual
 from scanner.decoding.sampling import positions
 from scanner.errors import OverLimit
+from scanner.formats.timing import frame_times
 from scanner.limits import Limits
 from scanner.testpatterns import draw_pattern
 from tests.scanner.drawings import encode
@@ -83,6 +86,43 @@ def test_a_frame_that_is_hidden_is_seen_by_some_seed():
         for s in (bytes([n]) * 32 for n in range(20))
     ]
     assert any(seen) and not all(seen)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("place", [3, 571, 599])
+def test_a_frame_that_stays_on_display_is_seen_among_hundreds_that_flash_by(kind, place):
+    """Frame 3 is in the first stratum, 599 is the last: a film that ends stays there."""
+    pictures = [Image.new("RGB", (16, 12), (0, 0, n % 2 * 50)) for n in range(600)]
+    pictures[place] = Image.new("RGB", (16, 12), "red")
+    times = [20] * 600
+    times[place] = 20 if place == 599 else 3_000
+    lossless = {"lossless": True} if kind == "WEBP" else {}
+    data = encode(
+        pictures[0], kind, save_all=True, append_images=pictures[1:], duration=times, **lossless
+    )
+    for seed in (bytes([number]) * 32 for number in range(6)):
+        picture = read(data, LIMITS, seed=seed)
+        assert picture.frames_seen == 64 and picture.frames_total == 600
+        assert max(int(np.asarray(frame)[3, 3, 0]) for frame in picture.frames) > 200
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_times_are_those_that_were_written(kind):
+    times = [20, 0, 3_000, 70, 10, 200]
+    pictures = [Image.new("RGB", (16, 12), (40 * n, 0, 0)) for n in range(6)]
+    data = encode(pictures[0], kind, save_all=True, append_images=pictures[1:], duration=times)
+    shown = (
+        [max(time, 1) for time in times]
+        if kind == "AVIF"
+        else [time if time > 10 else 100 for time in times]
+    )
+    assert frame_times(data, kind, 6) == shown
+    assert frame_times(data, kind, 3)[:3] == shown[:3]
+
+
+@given(st.binary(max_size=300), st.sampled_from((*FORMATS, "JPEG", None)))
+def test_times_of_any_bytes_are_told_or_not(data, kind):
+    assert all(time >= 0 for time in frame_times(data, kind, 5))
 
 
 def test_hashes_of_a_view_are_those_of_the_plain_view_of_its_frame():

@@ -73,8 +73,29 @@ def test_each_open_format_is_read(codec, container, media_type):
 def test_a_long_video_is_sampled_at_the_places_of_the_seed():
     picture = read(LONG, LIMITS, seed=SEED)
     assert (picture.frames_seen, picture.frames_total) == (64, 200)
-    assert sorted(picture.frame_numbers) == list(positions(SEED, 200, 64))
+    ticks = 12_800 // 25
+    times = [ticks] * 199 + [199 * ticks // 7 + 1]  # the last one stays
+    assert sorted(picture.frame_numbers) == list(positions(SEED, 200, 64, times))
     assert picture.frame_numbers != read(LONG, LIMITS, seed=bytes(32)).frame_numbers
+
+
+@pytest.mark.parametrize("seed", [bytes([number]) * 32 for number in range(8)])
+def test_a_frame_that_stays_on_display_is_seen_among_hundreds_that_flash_by(seed):
+    target = io.BytesIO()
+    with av.open(target, "w", format="matroska") as out:
+        stream = out.add_stream("libx264", rate=1000, options={"bf": "0", "g": "50"})
+        stream.width, stream.height = SIZE
+        stream.pix_fmt = "yuv420p"
+        for number in range(700):
+            colour = "red" if number == 345 else "blue"
+            frame = av.VideoFrame.from_image(Image.new("RGB", SIZE, colour))
+            frame.pts = number * 10 + (2_000 if number > 345 else 0)
+            frame.time_base = Fraction(1, 1000)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    picture = read(target.getvalue(), LIMITS, seed=seed)
+    assert (picture.frames_seen, picture.frames_total) == (64, 700)
+    assert 345 in picture.frame_numbers and max(reds(picture)) > 200
 
 
 def test_each_view_is_of_the_frame_whose_number_it_has():
