@@ -44,6 +44,7 @@ class Scanner:
         self._loading: Future[Classifier] | None = None
         self._waiting: deque[tuple[Pixels, asyncio.Future[Scores]]] = deque()
         self._running = 0
+        self._closed = False
 
     @property
     def state(self) -> State:
@@ -84,7 +85,8 @@ class Scanner:
         return await scores
 
     def close(self) -> None:
-        """Let go of the threads."""
+        """Let go of the threads; a download is ended, and goes on where it was the next time."""
+        self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _pump(self) -> None:
@@ -132,8 +134,15 @@ class Scanner:
 
     def _load(self) -> Classifier:
         if self._classifier is None:
-            self._classifier = load_classifier(self.settings, self._policy, self._purpose)
+            self._classifier = load_classifier(
+                self.settings, self._policy, self._purpose, self._go_on
+            )
         return self._classifier
+
+    def _go_on(self, _done: int, _total: int | None) -> None:
+        """Let a download go on unless nobody waits for it: the process could not end before."""
+        if self._closed:
+            raise ModelError("the program ended while the weights were downloaded")
 
     @property
     def _has_failed(self) -> bool:

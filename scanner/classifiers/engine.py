@@ -60,12 +60,15 @@ class Plan:
 
 
 def load_classifier(
-    settings: ScannerSettings, policy: Policy, purpose: Purpose = "serve"
+    settings: ScannerSettings,
+    policy: Policy,
+    purpose: Purpose = "serve",
+    progress: Progress | None = None,
 ) -> Classifier:
     """Return the classifier that the settings name, ready to score by the policy.
 
-    Loads the weights, which takes seconds, and downloads them where they are not here yet.
-    Raises ModelError.
+    Loads the weights, which takes seconds, and downloads them where they are not here yet:
+    `progress` is told of it, and may raise to end it. Raises ModelError.
     """
     plan = plan_of(settings, policy)
     if plan.backend is Backend.EXPORT and _prefers_gpu(settings, purpose):
@@ -73,7 +76,7 @@ def load_classifier(
     match plan.backend:
         case Backend.TORCH:
             _say_what_is_faster(settings, policy)
-            return _load_clip(settings, policy)
+            return _load_clip(settings, policy, progress)
         case Backend.EXPORT:
             assert plan.export is not None  # noqa: S101  plan_of gave it
             return OnnxClassifier.load(plan.export, settings, policy)
@@ -194,11 +197,11 @@ def _prefers_gpu(settings: ScannerSettings, purpose: Purpose) -> bool:
     return finds_gpu(settings.device)
 
 
-def _load_clip(settings: ScannerSettings, policy: Policy) -> Classifier:
+def _load_clip(settings: ScannerSettings, policy: Policy, progress: Progress | None) -> Classifier:
     try:
         from scanner.classifiers.clip import ClipClassifier  # noqa: PLC0415  torch takes seconds to import
 
-        return ClipClassifier.load(settings, policy)
+        return ClipClassifier.load(settings, policy, progress)
     except ModuleNotFoundError as error:
         raise NotInstalled(f"{NO_TORCH} (no module named {error.name})") from error
 

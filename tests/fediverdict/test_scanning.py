@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -19,7 +20,7 @@ class Loader:
     def __init__(self):
         self.gate, self.error, self.calls = threading.Event(), None, 0
 
-    def __call__(self, _settings, _policy, _purpose):
+    def __call__(self, _settings, _policy, _purpose, _progress):
         self.calls += 1
         self.gate.wait(10)
         if self.error:
@@ -66,3 +67,22 @@ async def test_a_model_that_loads_takes_no_thread_from_others(loader):
 async def test_without_preload_an_instance_is_ready_before_its_first_scan():
     assert scanner(preload=False).state == "ready"
     assert scanner(preload=True).state == "loading"
+
+
+async def test_a_download_ends_when_nobody_waits_for_it_any_more(monkeypatch):
+    """Or the process could not end before it: Python waits for its threads."""
+    begun = threading.Event()
+
+    def downloads(_settings, _policy, _purpose, progress):
+        for done in range(10_000):
+            progress(done, None)
+            begun.set()
+            time.sleep(0.01)
+
+    monkeypatch.setattr(scanning, "load_classifier", downloads)
+    one = scanner()
+    waiting = asyncio.create_task(one.load())
+    await asyncio.to_thread(begun.wait, 5)
+    one.close()
+    with pytest.raises(ModelError, match="ended"):
+        await asyncio.wait_for(waiting, 5)

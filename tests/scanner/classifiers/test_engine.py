@@ -215,3 +215,18 @@ def test_torch_for_want_of_a_file_is_said_once_with_the_command(folder, caplog):
     ]
     assert "fediverdict model export" in said
     assert "\n" not in said
+
+
+def test_who_loads_is_told_of_a_download_and_can_end_it(monkeypatch):
+    class Enough(Exception):
+        pass
+
+    def progress(_done, _total):
+        raise Enough
+
+    def fetch(_settings, told):
+        told(1, 2)
+
+    monkeypatch.setattr("scanner.classifiers.clip.fetch", fetch)
+    with pytest.raises(Enough):
+        load_classifier(ScannerSettings(backend="torch"), POLICY, "serve", progress)
