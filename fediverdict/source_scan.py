@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from cache.publish import published_in
 from cache.record import image_rows
-from cache.runs import Advance, Run, advance_run, record_finding
+from cache.runs import Advance, Run, RunKind, advance_run, record_finding
 from cache.sightings import JUDGED, record_sightings, unchanged
 from cache.verdict import Decision, Evidence, Feed
 from fediverdict.config import ScanSettings, Share
@@ -31,6 +31,8 @@ from scanner.sources.source import Item, Source
 
 Tell = Callable[[Seen], None]
 """Is told of each object when it is recorded."""
+READ_AGAIN = 4
+"""Times that a watch reads what got no answer again; a scan leaves that to the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,17 @@ class Wanted:
     def takes(self, item: Item) -> bool:
         """Tell whether the pass looks at this object."""
         return self.since is None or item.modified is None or item.modified >= self.since
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """An object that got no answer: either it alone cannot be read, or the source is away."""
+
+    number: int
+    place: Place
+    seen: Seen
+    since: float  # seconds of the loop's clock
+    tries: int  # how often it was read again
 
 
 class SourceScan:
@@ -67,7 +80,7 @@ class SourceScan:
         self._order = InOrder(settings.window)
         self._pictures: set[asyncio.Task[None]] = set()
         self._done: list[tuple[Place, Seen]] = []
-        self._doubtful: list[tuple[int, Place, Seen]] = []  # unreadable, or the source is away
+        self._doubtful: list[_Doubt] = []
         self._doubts = 0
         self._read = 0  # objects read, or about to be
         self._cut = False  # more would have been read, but for the limit
@@ -128,7 +141,10 @@ class SourceScan:
 
     async def _begin(self, item: Item) -> None:
         place = await self._order.enter(item.cursor)
-        picture = asyncio.create_task(self._one(item, place))
+        self._start(item, place)
+
+    def _start(self, item: Item, place: Place, tries: int = 0) -> None:
+        picture = asyncio.create_task(self._one(item, place, tries))
         self._pictures.add(picture)
         picture.add_done_callback(self._ended)
 
@@ -139,7 +155,7 @@ class SourceScan:
             self._failure = self._failure or error
             self._failed.set()
 
-    async def _one(self, item: Item, place: Place) -> None:
+    async def _one(self, item: Item, place: Place, tries: int) -> None:
         seen = None if self._run.reads_all else await self._unchanged(item)
         if seen is None:
             if self._read == self._wanted.limit:
@@ -149,7 +165,7 @@ class SourceScan:
             try:
                 seen = await self._judged(item)
             except SourceUnreachable as error:
-                self._doubt(place, Seen(item, problem=str(error)), error)
+                self._doubt(place, Seen(item, problem=str(error)), error, tries)
                 return
         self._settle(place, seen)
 
@@ -161,23 +177,37 @@ class SourceScan:
         if len(self._done) >= self._settings.write_batch:
             self._wake.set()
 
-    def _doubt(self, place: Place, seen: Seen, error: SourceUnreachable) -> None:
+    def _doubt(self, place: Place, seen: Seen, error: SourceUnreachable, tries: int) -> None:
         """Hold an object back: either it alone cannot be read, or the source is away.
 
         The next that is read tells; after too many in a row it is taken to be away, and the next
         pass begins before the first of them.
         """
         self._doubts += 1
-        self._doubtful.append((self._doubts, place, seen))
+        since = asyncio.get_running_loop().time()
+        self._doubtful.append(_Doubt(self._doubts, place, seen, since, tries))
         if len(self._doubtful) > self._settings.unreachable_in_a_row:
             raise error
 
     def _believe(self, doubts: int) -> None:
         """The source answered after the first `doubts`: those are unreadable by themselves."""
-        settled = [one for one in self._doubtful if one[0] <= doubts]
-        self._doubtful = [one for one in self._doubtful if one[0] > doubts]
-        for _, place, seen in settled:
-            self._settle(place, seen)
+        settled = [one for one in self._doubtful if one.number <= doubts]
+        self._doubtful = [one for one in self._doubtful if one.number > doubts]
+        for one in settled:
+            self._settle(one.place, one.seen)
+
+    async def _read_again(self) -> None:
+        """Read what got no answer for a while: in a watch there may be no next one that tells."""
+        now, first = asyncio.get_running_loop().time(), self._settings.retry_seconds
+        for one in [one for one in self._doubtful if now - one.since >= first * 2**one.tries]:
+            if self._slots.locked():
+                return
+            self._doubtful.remove(one)
+            if one.tries == READ_AGAIN:
+                self._settle(one.place, one.seen)
+            else:
+                await self._slots.acquire()
+                self._start(one.seen.item, one.place, one.tries + 1)
 
     async def _unchanged(self, item: Item) -> Seen | None:
         """Return what is known of an unchanged object; None if it has to be read or scanned."""
@@ -226,6 +256,8 @@ class SourceScan:
             if not self._closing and len(self._done) < self._settings.write_batch:
                 await _within(self._settings.write_seconds, self._wake)
             self._wake.clear()
+            if self._run.kind is RunKind.WATCH and not self._closing:
+                await self._read_again()
             batch, self._done = self._done, []
             if batch:
                 await self._record(batch)

@@ -1,6 +1,7 @@
 """One pass over a source: what is read, scanned, recorded, and what is bounded."""
 
 import asyncio
+import contextlib
 import hashlib
 import time
 
@@ -15,7 +16,7 @@ from fediverdict.config import Config, ScanSettings
 from fediverdict.judge import Judge
 from fediverdict.judgement import Judgements
 from fediverdict.seen import Seen
-from fediverdict.source_scan import SourceScan, Wanted
+from fediverdict.source_scan import READ_AGAIN, SourceScan, Wanted
 from scanner.decoding.pool import DecodePool
 from scanner.errors import ModelError, SourceUnreachable
 from scanner.limits import Limits
@@ -40,8 +41,8 @@ class Scans:
         self.store, self.judge = store, judge
         self.source_id = store.write_now(source_row, name="s", kind="fake", location="memory")
 
-    def run(self, reads_all=False):
-        which = (self.source_id, RunKind.SCAN, OPTIONS)
+    def run(self, reads_all=False, kind=RunKind.SCAN):
+        which = (self.source_id, kind, OPTIONS)
         found = None if reads_all else self.store.write_now(resume_run, *which, now=1)
         begun = self.store.write_now
         return found or begun(begin_run, *which, reads_all=reads_all, now=1)
@@ -412,6 +413,48 @@ async def test_a_watch_records_what_appears_while_it_waits(scans):
     assert told["new.png"].is_finding
     stop.set()
     assert await asyncio.wait_for(work, 3) is False
+
+
+@contextlib.asynccontextmanager
+async def watching(scans, source, **settings):
+    """Watch a source for the block; yields what is told, by key."""
+    stop, told = asyncio.Event(), {}
+    quick = QUICK.model_copy(update={"retry_seconds": 0.05, **settings})
+    run = scans.run(kind=RunKind.WATCH)
+    one_pass = SourceScan(
+        scans.judge, source, run, quick, "off", lambda seen: told.update({seen.key: seen})
+    )
+    work = asyncio.create_task(one_pass.run(source.watch(), stop))
+    yield told
+    stop.set()
+    await asyncio.wait_for(work, 3)
+
+
+async def until(condition):
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_what_got_no_answer_in_a_watch_is_read_again_though_nothing_else_appears(scans):
+    source = FakeSource({"new.png": png(RED, 5)})
+    source.broken = {"new.png"}
+    async with watching(scans, source) as told:
+        await until(lambda: len(source.reads) == 2)
+        source.broken = set()
+        await until(lambda: told)
+    assert told["new.png"].answer.decision is Decision.FLAGGED
+    assert source.forgotten == []
+
+
+async def test_what_gets_no_answer_in_a_watch_is_told_after_so_many_tries(scans):
+    source = FakeSource({"new.png": png(RED, 5)})
+    source.broken = {"new.png"}
+    async with watching(scans, source, retry_seconds=0.01) as told:
+        await until(lambda: told)
+    assert told["new.png"].problem == "new.png: 500"
+    assert len(source.reads) == READ_AGAIN + 1
+    assert source.forgotten == ["new.png"]  # the source gives it again with its next full listing
 
 
 async def test_keys_of_any_text_are_stored_as_they_are(scans):
