@@ -14,11 +14,11 @@ from PIL.GifImagePlugin import GifImageFile
 
 from scanner.decoding.kept import Kept
 from scanner.decoding.sampling import positions, ranks
-from scanner.decoding.views import views
+from scanner.decoding.views import check_steps, views
 from scanner.errors import Undecodable
 from scanner.formats.content import PixelContent
 from scanner.formats.gif import gif_facts
-from scanner.formats.png_strict import grey_step
+from scanner.formats.png_strict import grey_step, has_deep_samples, is_linear
 from scanner.formats.timing import frame_times
 from scanner.limits import Limits, within
 
@@ -95,6 +95,9 @@ def _frames(
     data: bytes, image: Image.Image, limits: Limits, numbers: Iterable[int]
 ) -> Iterator[tuple[int, Image.Image]]:
     """Yield numbered frames, composited; the next one replaces it."""
+    is_png = image.format == "PNG"
+    deep = image.format == "AVIF" or (is_png and has_deep_samples(data))
+    linear = is_png and is_linear(data)
     offsets = gif_facts(data).data_offsets if image.format == "GIF" else ()
     if len(offsets) > frame_count(image):
         raise Undecodable("a GIF with frames that not every decoder finds")
@@ -104,9 +107,13 @@ def _frames(
         image.seek(number)
         if isinstance(image, GifImageFile) and number < len(offsets):
             _check_offset(image, offsets[number])
-        if image.format == "PNG" and isinstance(image.info.get("transparency"), int):
+        if is_png and isinstance(image.info.get("transparency"), int):
             image.info["transparency"] *= grey_step(data)  # Pillow leaves it unscaled
         image.load()
+        if linear:
+            image.info["gamma"] = 1.0
+        if deep:
+            check_steps(image)
         within(image.width * image.height, limits.pixels, "pixels")
         yield number, image
 

@@ -11,6 +11,7 @@ import io
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 SAMPLED_SIDE, CELLS = 256, 8
@@ -37,6 +38,28 @@ def by_profile(frame: Image.Image) -> Image.Image | None:
     if shown is not None and frame.has_transparency_data:
         shown.putalpha(frame.convert("RGBA").getchannel("A"))
     return shown
+
+
+def steepest_step(frame: Image.Image) -> int:
+    """Return by how much of 255 a frame's profile parts two neighbouring samples, at most."""
+    profile, space = frame.info.get("icc_profile"), SPACES.get(frame.mode, "GRAY")
+    if not isinstance(profile, bytes) or len(profile) > PROFILE_BYTES_MAX:
+        return 0
+    transform = _transform(profile, space)
+    ramps = Image.fromarray(_ramps() if space == "RGB" else _ramps()[3:, :, 0])
+    shown = None if transform is None else _applied(ramps.convert(MODES[space]), transform)
+    if shown is None:
+        return 0
+    steps = np.diff(np.asarray(shown, np.int16).reshape(-1, 256, 3), axis=1)
+    return int(np.abs(steps).max())
+
+
+def _ramps() -> NDArray[np.uint8]:
+    """Return all values of red, green, blue and grey, (4, 256, 3)."""
+    ramps = np.zeros((4, 256, 3), np.uint8)
+    for channel in range(3):
+        ramps[channel, :, channel] = ramps[3, :, channel] = range(256)
+    return ramps
 
 
 @lru_cache(maxsize=8)

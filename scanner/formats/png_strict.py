@@ -13,6 +13,7 @@ from scanner.formats.png import SIGNATURE
 ONCE = frozenset({b"IHDR", b"PLTE", b"tRNS", b"acTL", b"IEND"})
 CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
 IN_FRONT = frozenset({b"PLTE", b"tRNS", b"acTL"})
+LINEAR = b"\x08"
 GREY, RGB, PALETTE = 0, 2, 3
 """Colour types that may have a tRNS chunk."""
 
@@ -44,6 +45,16 @@ def grey_step(data: bytes) -> int:
     """Return what a sample of a PNG of 2 or 4 bits of grey is multiplied by for 8; else 1."""
     depth, kind = data[24], data[25]
     return 255 // ((1 << depth) - 1) if kind == GREY and depth in {2, 4} else 1
+
+
+def has_deep_samples(data: bytes) -> bool:
+    """Tell whether a PNG has 16 bits a sample."""
+    return data[24] == 16
+
+
+def is_linear(data: bytes) -> bool:
+    """Tell whether a PNG declares that its samples are linear light (cICP, ITU-T H.273)."""
+    return any(name == b"cICP" and body[1:2] == LINEAR for name, body in _chunks(data))
 
 
 def _check_transparency(once: dict[bytes, bytes]) -> None:

@@ -1,5 +1,8 @@
 """What a classifier gets to see is what viewers show, not what is cheap to decode."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
@@ -12,6 +15,7 @@ from scanner.errors import OverLimit, Undecodable
 from scanner.limits import Limits
 from scanner.testpatterns import draw_pattern, draw_shape
 from tests.scanner.decoding.crafted import grey_when_drafted, profile_of
+from tests.scanner.decoding.hostile import png_header, png_of
 from tests.scanner.drawings import encode, photo
 
 LIMITS = Limits()
@@ -129,3 +133,53 @@ def test_what_cannot_be_decoded_in_full_is_refused():
     data = encode(photo(size=(1200, 1200)), "JPEG")
     with pytest.raises((Undecodable, OverLimit)):
         as_shown(read(data, LIMITS), data[: len(data) // 2], LIMITS)
+
+
+def png(samples, kind, *more, depth=8):
+    """A PNG of (height, width, channels) samples, with more chunks in front of its pixels."""
+    height, width = samples.shape[:2]
+    rows = samples.astype(">u2" if depth == 16 else np.uint8)
+    packed = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    header = png_header(width, height, depth, kind)
+    return png_of(header, *more, (b"IDAT", packed), (b"IEND", b""))
+
+
+@pytest.mark.parametrize("alpha", [254, 128])
+def test_gamma_works_on_samples_and_not_on_what_is_mixed_with_the_ground(alpha):
+    hidden = draw_pattern(1, CELLS)
+    dark = np.asarray(hidden) // 16
+    samples = np.dstack([dark, np.full(dark.shape[:2], alpha, np.uint8)])
+    plain, lifted, *_ = read(png(samples, 6, (b"gAMA", struct.pack(">I", 200_000))), LIMITS).frames
+    assert luma(plain).std() < 5
+    assert luma(lifted).std() > 10
+    assert likeness(lifted, hidden) > 0.8
+
+
+def test_linear_light_is_shown_as_it_is_seen():
+    dark = np.asarray(draw_pattern(1, CELLS)) // 16
+    for transfer, count in ((8, 2), (13, 1)):
+        data = png(dark, 2, (b"cICP", bytes([1, transfer, 0, 1])))
+        assert len(read(data, LIMITS).frames) == count
+
+
+def steep_profile():
+    """All of the range lies in the lowest 256 of 65,536 samples."""
+    return profile_of([0, *[255] * 255])
+
+
+def test_a_picture_in_the_lower_half_of_16_bits_is_refused_where_viewers_show_it():
+    low = np.asarray(draw_pattern(1, CELLS)).astype(np.uint16)
+    profile = (b"iCCP", b"x\0\0" + zlib.compress(steep_profile()))
+    for more in (profile, (b"gAMA", struct.pack(">I", 500_000))):
+        with pytest.raises(Undecodable, match="more than 8 bits"):
+            read(png(low, 2, more, depth=16), LIMITS)
+        assert read(png(low, 2, more), LIMITS).frames  # 8 bits: nothing was cut off
+    usual = (b"gAMA", struct.pack(">I", 100_000))
+    assert read(png(low * 257, 2, usual, depth=16), LIMITS).frames
+
+
+def test_a_steep_profile_of_an_avif_which_may_have_12_bits_is_refused():
+    with pytest.raises(Undecodable, match="more than 8 bits"):
+        read(encode(photo(), "AVIF", icc_profile=steep_profile()), LIMITS)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert read(encode(photo(), "AVIF", icc_profile=srgb), LIMITS).frames
