@@ -37,8 +37,8 @@ class Scanner:
     def __init__(
         self, settings: ScannerSettings, policy: Policy, purpose: Purpose = "serve"
     ) -> None:
-        self.settings = settings
-        self._policy, self._purpose = policy, purpose
+        self.settings, self.purpose = settings, purpose
+        self._policy = policy
         self._threads = ThreadPoolExecutor(BATCHES_AT_ONCE, thread_name_prefix="scanner")
         self._classifier: Classifier | None = None
         self._loading: Future[Classifier] | None = None
@@ -135,7 +135,7 @@ class Scanner:
     def _load(self) -> Classifier:
         if self._classifier is None:
             self._classifier = load_classifier(
-                self.settings, self._policy, self._purpose, self._go_on
+                self.settings, self._policy, self.purpose, self._go_on
             )
         return self._classifier
 

@@ -4,9 +4,11 @@ An animation that breaks a rule needs no further look: the verdict says how many
 were seen, and its near code is that of the first frame found bad: the one that a copy would be
 recognised by. A picture of one frame is always seen as a whole, and gives its decoder back before
 its last windows are scored. A pipeline in shadow scores the same picture afterwards, as a whole;
-its failure harms nobody, and one that cannot be loaded is not tried again.
+its failure harms nobody, a server's pictures do not wait until it is loaded, and one that cannot
+be loaded is not tried again.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
@@ -39,16 +41,24 @@ class Scorer:
 
     def __init__(self, scanner: Scanner, shadow: Scanner | None, breaks: Breaks) -> None:
         self._scanner, self._shadow, self._breaks = scanner, shadow, breaks
+        self._loading: asyncio.Task[None] | None = None  # of the shadow's model
 
     @property
     def is_loaded(self) -> bool:
-        """Whether `score` waits for no model."""
-        shadow_waits = self._shadow is not None and self._shadow.classifier is None
-        return self._scanner.classifier is not None and not shadow_waits
+        """Whether pictures wait for no model. A server's never do for the one in shadow."""
+        return self._scanner.classifier is not None and not (
+            self._shadow is not None
+            and self._shadow.classifier is None
+            and self._shadow.purpose == "scan"
+        )
 
     async def load(self) -> None:
-        """Load the models that are not there yet; raises ModelError for the one that decides."""
+        """Load what pictures wait for; raises ModelError for the model that decides."""
         await self._scanner.load()
+        if not self.is_loaded:
+            await self._load_shadow()
+
+    async def _load_shadow(self) -> None:
         try:
             if self._shadow is not None:
                 await self._shadow.load()
@@ -95,12 +105,15 @@ class Scorer:
             return None
 
     async def score_in_shadow(self, opened: Opened) -> Scored | None:
-        """Return the scores of the pipeline in shadow, None where there is none or it fails."""
+        """Return the scores of the pipeline in shadow, None where there is none yet or it fails."""
         shadow = self._shadow
         if shadow is None:
             return None
+        if shadow.classifier is None:
+            self._loading = self._loading or asyncio.create_task(self._load_shadow())
+            return None
         try:
-            classifier = await shadow.load()
+            classifier = shadow.classifier
             rows: list[dict[str, int]] = []
             async for chunk in opened.chunks(classifier.preprocess, shadow.batch):
                 rows += await shadow.score(chunk.pixels)

@@ -36,8 +36,8 @@ class RedClassifier:
 class FakeScanner(Scanner):
     """Waits at `gate` before it answers, so that tests can hold a scan open."""
 
-    def __init__(self, weights="00"):
-        super().__init__(ScannerSettings(), load_policy("test"))
+    def __init__(self, weights="00", purpose="serve"):
+        super().__init__(ScannerSettings(), load_policy("test"), purpose)
         self._classifier = RedClassifier(weights)
         self.gate = threading.Event()
         self.gate.set()

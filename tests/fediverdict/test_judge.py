@@ -330,10 +330,28 @@ async def test_a_picture_too_large_for_the_shadow_alone_is_judged(make):
     assert (await judge.judge(png(RED, 2))).decision is Decision.FLAGGED
 
 
+async def test_a_server_s_pictures_do_not_wait_for_a_shadow_that_loads(store, make, monkeypatch):
+    shadow, go = FakeScanner(weights="01"), threading.Event()
+    shadow._classifier = None
+    loads = lambda *_: go.wait(20) and RedClassifier("01")  # noqa: E731
+    monkeypatch.setattr("fediverdict.scanning.load_classifier", loads)
+    config = Config.model_validate({"scanner": {"shadow": {"enabled": True}}})
+    judge = make(shadow=shadow, config=config)
+    for seed in range(3):
+        answer = await asyncio.wait_for(judge.judge(png(GREEN, seed)), 10)
+        assert answer.decision is Decision.CLEAN
+    assert count(store, verdicts) == 3
+    go.set()
+    while shadow.classifier is None:
+        await asyncio.sleep(0.02)
+    await judge.judge(png(GREEN, 7))
+    assert count(store, verdicts) == 5
+
+
 async def test_a_shadow_that_cannot_be_loaded_is_tried_once_and_no_decoder_waits_for_it(
     make, monkeypatch
 ):
-    shadow, tried, go = FakeScanner(weights="01"), [], threading.Event()
+    shadow, tried, go = FakeScanner(weights="01", purpose="scan"), [], threading.Event()
     shadow._classifier = None
 
     def load(*_):
