@@ -55,7 +55,8 @@ class Report:
         click.echo(f"{said or 'no pictures'} in {self.progress.seconds:.1f} s; run {run.id}")
         if not complete:
             why = "stopped" if stopped else "the limit is reached"
-            click.echo(printable(f"{why}; the same command goes on with run {run.id}"))
+            again = "the same command without --all" if run.reads_all else "the same command"
+            click.echo(printable(f"{why}; {again} goes on with run {run.id}"))
         elif any(self._counts[decision] for decision in FOUND) or self._counts["inside"]:
             click.echo(f"to act on what was found: fediverdict apply {run.id} --help")
 

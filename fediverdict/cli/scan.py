@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import click
 from sqlalchemy import Connection
@@ -94,10 +95,10 @@ def scan(  # noqa: PLR0913  # one an option
     """
     name, settings = source_of(context.config, source)
     options = {"prefix": prefix} | ({"since": since} if since else {})
-    started = parse_moment(since, time.time()) if since else None
+    _since(options, time.time())  # raises where it is no time
     rated = {} if rate is None else {"rate_pictures_per_second": rate}
     scans = context.config.scan.model_copy(update=rated)
-    one_pass = Pass(name, settings, scans, options, Wanted(started, limit), reads_all)
+    one_pass = Pass(name, settings, scans, options, Wanted(limit=limit), reads_all)
     check(intent, settings)
     if intent.action is not None:
         judgements = Judgements(context.config, load_policy(context.config.scanner.policy))
@@ -132,8 +133,9 @@ async def _judged(
 ) -> Run | None:
     with stop_on_signals(lambda: report.warn(_STOPPING)) as stop:
         run = await _run(context, asked, source_id, report)
+        wanted = replace(asked.wanted, since=_since(asked.options, run.started))
         one_pass = SourceScan(
-            judge, source, run, asked.scan, asked.source.share, report.add, asked.wanted
+            judge, source, run, asked.scan, asked.source.share, report.add, wanted
         )
         try:
             complete = await _passed(context, one_pass, run, source, asked, stop)
@@ -160,9 +162,7 @@ async def _passed(
     """Go through the source; whatever happens, the run is left as one that can be gone on with."""
     complete = False
     try:
-        complete = await one_pass.run(
-            source.list(run.cursor or None, asked.options["prefix"]), stop
-        )
+        complete = await one_pass.run(source.list(_behind(run), asked.options["prefix"]), stop)
     finally:
         state = RunState.DONE if complete else RunState.STOPPED
         await context.store.write(end_run, run.id, state, now=int(time.time()))
@@ -173,11 +173,26 @@ async def _run(context: Context, asked: Pass, source_id: int, report: Report) ->
     """Go on with the run that was cut short, or begin one."""
     now = int(time.time())
     run, before = await context.store.write(_begun, asked, source_id, now)
-    if run.cursor:
-        report.warn(f"going on with run {run.id} behind {run.cursor}")
+    if run.seen:
+        behind = _behind(run)
+        report.warn(f"going on with run {run.id}{f' behind {behind}' if behind else ''}")
     about = before - run.seen if before is not None else None
     report.progress = Progress("pictures", about, about=True)
     return run
+
+
+def _behind(run: Run) -> str | None:
+    """Return where a listing goes on; None is its beginning.
+
+    With --since it is listed from the beginning: what changed since the run was cut short may lie
+    before its cursor, and be too old for the next run. What was recorded is not read again.
+    """
+    return None if "since" in run.options and not run.reads_all else run.cursor or None
+
+
+def _since(options: Mapping[str, str], began: float) -> float | None:
+    """Return since when objects are looked at: `7d` are the days before the run began."""
+    return parse_moment(options["since"], began) if "since" in options else None
 
 
 def _begun(connection: Connection, asked: Pass, source_id: int, now: int) -> tuple[Run, int | None]:

@@ -4,13 +4,16 @@ import csv
 import json
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from cache.calibration import Calibration, record_calibration
 from cache.database import Store
 from cache.record import NewFinding, record_finding
+from cache.tables import runs
 from cache.verdict import Finding
 from fediverdict import parts
 from fediverdict.config import load_config
@@ -288,6 +291,37 @@ def test_since_prefix_and_limit_choose(run, config, folder, scanners):
     run("scan", "here", config=config)
     [runs] = lines(run("apply", "--json", config=config).out)
     assert [(one["run"], one["state"]) for one in runs] == [(3, "done"), (2, "done"), (1, "done")]
+
+
+def test_a_scan_since_misses_nothing_that_changed_while_it_lay_still(run, config, folder, write):
+    """It would be too old for the next one, and lies before where the first one stopped."""
+    first = run("scan", "here", "--since", "1d", "--limit", "3", config=config)
+    assert "goes on with run 1" in first.out
+    (folder / "a" / "0.png").write_bytes(png(RED, 80))
+    ended = run("scan", "here", "--since", "1d", "--json", config=config)
+    found = {one.get("key"): one for one in lines(ended.out)}
+    assert found["a/0.png"]["decision"] == "flagged"
+    assert (lines(ended.out)[-1]["run"], lines(ended.out)[-1]["state"]) == (1, "done")
+    assert not found["a/red-1.png"]["scanned"]
+    assert "going on with run 1" in ended.err
+
+
+def test_since_counts_from_when_the_run_began(run, config, folder, scanners, write):
+    run("scan", "here", "--since", "1d", "--limit", "1", config=config)
+    began = int(time.time()) - 5 * 86_400
+    write(lambda connection: connection.execute(update(runs).values(started=began)))
+    os.utime(folder / "green.png", (began - 3_600, began - 3_600))
+    ended = lines(run("scan", "here", "--since", "1d", "--json", config=config).out)
+    assert "green.png" in {one.get("key") for one in ended}
+
+
+def test_all_that_was_stopped_goes_on_without_all(run, config, folder, scanners):
+    run("scan", "here", config=config)
+    ended = run("scan", "here", "--all", "--limit", "2", config=config)
+    assert "the same command without --all goes on with run 2" in ended.out
+    ended = lines(run("scan", "here", "--json", config=config).out)
+    assert (ended[-1]["run"], ended[-1]["state"]) == (2, "done")
+    assert 4 <= ended[-1]["summary"]["pictures"] + ended[-1]["summary"]["no-picture"] < 6
 
 
 def test_all_begins_a_new_run(run, config, folder, scanners):
