@@ -107,7 +107,8 @@ class Decoder:
     ) -> tuple[Pixels, list[int], int, int]:
         """Return windows of the picture's views from `view` on, some `count`.
 
-        With them the number of each one's frame, the view to go on with, and the views left.
+        With them which frame each one shows, told by the place of its first view (two films of
+        one file may number their frames alike), the view to go on with, and the views left.
         """
         bound = (count + WINDOWS_MAX) * preprocess.height * preprocess.width * 3
         request = {"op": "pixels", "preprocess": preprocess.plain(), "view": view, "count": count}
@@ -124,7 +125,7 @@ class Decoder:
         return pixels, frames, after, left
 
     async def near_code(self, frame: int) -> tuple[bytes, int]:
-        """Return PDQ (32 bytes) and quality (0..100) of the frame of that number."""
+        """Return PDQ (32 bytes) and quality (0..100) of a frame that `pixels` told of."""
         header, _ = await self._ask({"op": "near_code", "frame": frame}, b"")
         try:
             code, quality = bytes.fromhex(header["pdq"]), int(header["quality"])

@@ -79,9 +79,8 @@ class Child:
         return {"facts": to_plain(facts_of(self._picture))}
 
     def _near_code(self, frame: int) -> dict[str, Any]:
-        """Return PDQ and quality of the frame of that number."""
-        picture = self._held()
-        found = picture.hashes_of(picture.frame_numbers.index(frame))
+        """Return PDQ and quality of a frame, told by the place of its first view."""
+        found = self._held().hashes_of(frame)
         return {"pdq": found.variants[0].hex(), "quality": found.quality}
 
     def _pixels(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
@@ -92,7 +91,7 @@ class Child:
         while view < len(picture.frames) and (rows < int(request["count"])):
             pixels: Pixels = preprocess.of_frame(picture.frames[view])
             parts.append(pixels.tobytes())
-            frames += [picture.frame_numbers[view]] * len(pixels)
+            frames += [picture.plain[view]] * len(pixels)
             rows, view = rows + len(pixels), view + 1
         return {"frames": frames, "next": view, "left": len(picture.frames) - view}, b"".join(parts)
 

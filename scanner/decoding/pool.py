@@ -29,7 +29,7 @@ DECODERS_MAX = 8
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Some windows of a picture, (n, height, width, 3), and the number of each one's frame."""
+    """Some windows of a picture, (n, height, width, 3), and which frame each shows: 0 the first."""
 
     pixels: Pixels
     frames: tuple[int, ...]
@@ -57,7 +57,7 @@ class Opened:
             yield Chunk(pixels, tuple(frames), not left)
 
     async def near_code(self, frame: int) -> tuple[bytes, int]:
-        """Return PDQ (32 bytes) and quality (0..100) of the frame of that number."""
+        """Return PDQ (32 bytes) and quality (0..100) of a frame that a chunk told of."""
         if self._decoder is None:
             raise DecoderFailed("the picture was given back")
         return await self._decoder.near_code(frame)

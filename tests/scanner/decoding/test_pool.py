@@ -23,6 +23,7 @@ from scanner.limits import Limits
 from scanner.settings import ScannerSettings
 from scanner.testpatterns import draw_pattern
 from tests.scanner.decoding.crafted import grey_when_drafted
+from tests.scanner.decoding.test_video import two_tracks
 from tests.scanner.drawings import encode, photo
 
 SMALL = Preprocess(32, 32, (0.5,) * 3, (0.5,) * 3, "bilinear")
@@ -97,7 +98,19 @@ async def test_pixels_come_in_chunks_and_are_those_of_the_picture(make):
     assert [chunk.last for chunk in chunks] == [False, False, True]
     there = read(data, Limits())
     assert np.array_equal(np.concatenate([c.pixels for c in chunks]), SMALL.apply(there.frames))
-    assert sum((chunk.frames for chunk in chunks), ()) == there.frame_numbers
+    assert sum((chunk.frames for chunk in chunks), ()) == there.plain
+
+
+async def test_the_code_of_a_frame_is_its_own_though_another_film_has_one_of_its_number(make):
+    data = two_tracks(lambda number: photo("camera", (64, 48)).rotate(9 * number))
+    there = read(data, Limits())
+    assert len(set(there.frame_numbers)) < len(there.frames)
+    async with make().open(data, sha256_of(data)) as opened:
+        chunks = [chunk async for chunk in opened.chunks(SMALL, 8)]
+        frames = [frame for chunk in chunks for frame in chunk.frames]
+        codes = [await opened.near_code(frame) for frame in frames]
+    hashes = [there.hashes_of(index) for index in range(len(there.frames))]
+    assert codes == [(one.variants[0], one.quality) for one in hashes]
 
 
 @pytest.mark.parametrize("data", [b"", b"no picture", PHOTO[:500]])
