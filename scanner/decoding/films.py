@@ -12,6 +12,7 @@ from typing import NamedTuple
 from PIL import Image, UnidentifiedImageError
 from PIL.GifImagePlugin import GifImageFile
 
+from scanner.decoding.gif_frames import TO_BACKGROUND, browser_frames
 from scanner.decoding.kept import Kept
 from scanner.decoding.sampling import positions, ranks
 from scanner.decoding.views import check_steps, views
@@ -81,14 +82,25 @@ def _walk(
     chosen = positions(seed, total, limits.frames, times)
     # of two films the ranks take turns, so that neither is dropped for the other
     wanted = {n: 2 * rank + film for n, rank in zip(chosen, ranks(len(chosen)), strict=True)}
+    browsers = _as_browsers(data, image)
     content = None if image.format == "AVIF" else PixelContent(data, image, total)
     for number, frame in _frames(data, image, limits, chosen if content is None else range(total)):
         if content is not None:
             content.add(frame)
+        shown = next(browsers, frame)
         rank = wanted.get(number)
         if rank is not None and kept.wants(rank):
-            kept.add(rank, film, number, views(frame))
+            kept.add(rank, film, number, views(shown if number else frame))
     return None if content is None else content.digest()
+
+
+def _as_browsers(data: bytes, image: Image.Image) -> Iterator[Image.Image]:
+    """Yield the frames of a GIF that disposes of some, as browsers show them; of others nothing."""
+    facts = gif_facts(data) if image.format == "GIF" else None
+    if facts is None or not 1 < len(facts.parts) == frame_count(image):
+        return
+    if any(part.disposal >= TO_BACKGROUND for part in facts.parts):
+        yield from browser_frames(data, facts)
 
 
 def _frames(

@@ -6,6 +6,7 @@ Source: GIF89a specification, 1990.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from scanner.formats.exif import XMP_ORIENTATION, Doubt
 
@@ -14,6 +15,15 @@ BLOCKS_MAX = 200_000
 SCREEN_HEADER = 13
 EXTENSION, IMAGE, TRAILER = 0x21, 0x2C, 0x3B
 CONTROL, PLAIN_TEXT, APPLICATION = 0xF9, 0x01, 0xFF
+
+
+class Part(NamedTuple):
+    """One frame: where its control block and its own blocks stand, and how it is disposed of."""
+
+    control: tuple[int, int]
+    start: int
+    end: int
+    disposal: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +42,7 @@ class GifFacts:
     """Where the trailer ends, or the file where none was found."""
     delays: tuple[int, ...] = ()
     """How long each frame is shown, in hundredths of a second."""
+    parts: tuple[Part, ...] = ()
     notes: tuple[tuple[int, int], ...] = ()
     """From where to where the sub-blocks of comments, texts and application data stand."""
 
@@ -45,6 +56,7 @@ class _Walk:
         self.span = (self.width, self.height)
         self.data_offsets: list[int] = []
         self.delay, self.delays = 0, list[int]()
+        self.control, self.parts = (0, 0), list[Part]()
         self.controls = 0
         self.notes: list[tuple[int, int]] = []
 
@@ -66,6 +78,7 @@ class _Walk:
             *self.span,
             end,
             tuple(self.delays),
+            tuple(self.parts),
             tuple(self.notes),
         )
 
@@ -84,8 +97,11 @@ class _Walk:
         start = at + 10 + self.table(at + 9)
         self.data_offsets.append(start + 1)
         self.delays.append(self.delay)
-        self.delay = 0
-        return self.skip(start + 1)
+        end = self.skip(start + 1)
+        disposal = self.data[self.control[0] + 3] >> 2 & 7 if any(self.control) else 0
+        self.parts.append(Part(self.control, at, end, disposal))
+        self.delay, self.control = 0, (0, 0)
+        return end
 
     def extension(self, at: int) -> int:
         """Look at an extension block and return where the next block starts."""
@@ -98,7 +114,9 @@ class _Walk:
             self.delay = int.from_bytes(self.data[at + 4 : at + 6], "little")
             self.doubts |= (self.data[at + 3] >> 2) & 7 > 1 or self.controls > self.frames + 1
         end = self.skip(at + 2)
-        if kind != CONTROL:
+        if kind == CONTROL:
+            self.control = (at, end)
+        else:
             self.notes.append((at + 2, end))
         if kind == APPLICATION and XMP_ORIENTATION.search(self.data, at, end):
             self.doubts = True

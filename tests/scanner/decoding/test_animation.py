@@ -1,5 +1,7 @@
 """Long animations: which frames are seen, that no memory is without a limit, and what is told."""
 
+import struct
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from scanner.decoding.kept import Kept
 from scanner.decoding.perceptual import perceptual
 from scanner.decoding.sampling import positions
 from scanner.errors import OverLimit
+from scanner.formats.gif import gif_facts
 from scanner.formats.timing import frame_times
 from scanner.limits import Limits
 from scanner.testpatterns import draw_pattern
@@ -123,6 +126,37 @@ def test_times_are_those_that_were_written(kind):
 @given(st.binary(max_size=300), st.sampled_from((*FORMATS, "JPEG", None)))
 def test_times_of_any_bytes_are_told_or_not(data, kind):
     assert all(time >= 0 for time in frame_times(data, kind, 5))
+
+
+def black_on_nothing(disposal):
+    """A GIF whose second frame is drawn in black where a black one was disposed of."""
+    hidden = draw_pattern(1, (64, 48)).convert("L").point(lambda v: 255 * (v > 128))
+    first, second = (Image.new("P", hidden.size), hidden.point(lambda v: v // 255).convert("P"))
+    parts = []
+    for frame, transparent in ((first, 0), (second, 1)):
+        frame.putpalette([0, 0, 0, 255, 255, 255])
+        data = encode(frame, "GIF", optimize=False)
+        (part,) = gif_facts(data).parts
+        control = struct.pack("<BBBBHBB", 0x21, 0xF9, 4, disposal << 2 | transparent, 9, 1, 0)
+        parts.append(control + data[part.start : part.end])
+    head = data[: part.start]
+    return head + b"".join(parts) + b";", hidden
+
+
+@pytest.mark.parametrize("disposal", [2, 3, 4])
+def test_what_is_drawn_where_a_frame_was_disposed_of_is_seen_as_browsers_show_it(disposal):
+    data, hidden = black_on_nothing(disposal)
+    wanted = np.asarray(hidden, float).ravel()
+    picture = read(data, LIMITS)
+    pixels = [np.asarray(view.convert("L"), float).ravel() for view in picture.frames]
+    assert max(np.corrcoef(wanted, one)[0, 1] for one in pixels if one.std()) > 0.95
+    assert (picture.frames_seen, picture.frames_total) == (2, 2)
+
+
+@pytest.mark.parametrize("disposal", [0, 1])
+def test_what_is_drawn_where_a_frame_stays_is_put_over_it(disposal):
+    data, _ = black_on_nothing(disposal)
+    assert all(np.asarray(view).max() == 0 for view in read(data, LIMITS).frames)
 
 
 def test_hashes_of_a_view_are_those_of_the_plain_view_of_its_frame():

@@ -150,7 +150,7 @@ def test_gamma_works_on_samples_and_not_on_what_is_mixed_with_the_ground(alpha):
     dark = np.asarray(hidden) // 16
     samples = np.dstack([dark, np.full(dark.shape[:2], alpha, np.uint8)])
     plain, lifted, *_ = read(png(samples, 6, (b"gAMA", struct.pack(">I", 200_000))), LIMITS).frames
-    assert luma(plain).std() < 5
+    assert luma(plain).std() < 6
     assert luma(lifted).std() > 10
     assert likeness(lifted, hidden) > 0.8
 
