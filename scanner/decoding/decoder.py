@@ -89,13 +89,13 @@ class Decoder:
             env={**ENVIRONMENT, **{k: os.environ[k] for k in KEPT if k in os.environ}},
         )
 
-    async def read(self, data: bytes, sha256: bytes, seed: bytes, name: str | None) -> Facts:
+    async def read(self, data: bytes, sha256: bytes, seed: bytes) -> Facts:
         """Return the facts of a picture, which the process keeps until the next one.
 
         Raises Undecodable, OverLimit, and DecoderFailed where the process is at fault.
         """
         self.pictures += 1
-        header, _ = await self._ask({"op": "read", "seed": seed.hex(), "name": name}, data)
+        header, _ = await self._ask({"op": "read", "seed": seed.hex()}, data)
         try:
             return from_plain(header.get("facts"), sha256)
         except DecoderFailed:

@@ -73,8 +73,7 @@ class Child:
 
     def _read(self, request: dict[str, Any], data: bytes) -> dict[str, Any]:
         self._picture, self._data = None, b""
-        seed, name = bytes.fromhex(request["seed"]), request["name"]
-        self._picture = read(data, self._limits, seed=seed, name=name)
+        self._picture = read(data, self._limits, seed=bytes.fromhex(request["seed"]))
         self._data = data
         return {"facts": to_plain(facts_of(self._picture))}
 

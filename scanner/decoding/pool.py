@@ -81,19 +81,19 @@ class DecodePool:
 
     @asynccontextmanager
     async def open(
-        self, data: bytes, sha256: bytes, *, seed: bytes = bytes(32), name: str | None = None
+        self, data: bytes, sha256: bytes, *, seed: bytes = bytes(32)
     ) -> AsyncIterator[Opened]:
         """Decode a picture, and hold its decoder until the end of the block or `give_back`.
 
-        `seed` chooses the frames of an animation that are seen; `name` is that of the file, or
-        its media type. Raises Undecodable or OverLimit, and NoDecoder where none can be started.
+        `seed` chooses the frames of an animation that are seen. Raises Undecodable or OverLimit,
+        and NoDecoder where no decoder can be started.
         """
         if len(data) > self.limits.image_bytes:
             raise OverLimit(f"{len(data)} bytes, the limit is {self.limits.image_bytes}")
         await self._places.acquire()
         opened = None
         try:
-            opened = await self._read(data, sha256, seed, name)
+            opened = await self._read(data, sha256, seed)
             yield opened
         except DecoderFailed as error:
             raise Undecodable(FAILS) from error
@@ -118,11 +118,11 @@ class DecodePool:
         while self._all:
             self._drop(self._all[-1])
 
-    async def _read(self, data: bytes, sha256: bytes, seed: bytes, name: str | None) -> Opened:
+    async def _read(self, data: bytes, sha256: bytes, seed: bytes) -> Opened:
         for _ in range(TRIES):
             decoder = self._sound() or await self._started()
             try:
-                return Opened(await decoder.read(data, sha256, seed, name), decoder, self)
+                return Opened(await decoder.read(data, sha256, seed), decoder, self)
             except DecoderFailed:
                 self._drop(decoder)
             except BaseException:

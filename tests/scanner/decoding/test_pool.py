@@ -86,7 +86,7 @@ def decoders(pool):
 
 
 async def test_it_tells_what_reading_it_here_tells(make):
-    assert await facts(make(), PHOTO, name="a.png") == facts_of(read(PHOTO, Limits(), name="a.png"))
+    assert await facts(make(), PHOTO) == facts_of(read(PHOTO, Limits()))
 
 
 async def test_pixels_come_in_chunks_and_are_those_of_the_picture(make):
