@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, Connection, Row, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, ScalarSelect, func, select, update
 
 from cache.errors import UnknownRun
 from cache.rows import insert_into
@@ -55,7 +55,7 @@ class Run:
     id: int
     source_id: int
     source: str  # the source's name
-    location: str
+    location: str  # where it was when the run began
     kind: RunKind
     options: Mapping[str, str]
     reads_all: bool
@@ -108,6 +108,7 @@ def begin_run(
     added = connection.execute(
         runs.insert().values(
             source_id=source_id,
+            location=_location(source_id),
             kind=kind,
             options=_options_text(options),
             reads_all=reads_all,
@@ -126,9 +127,10 @@ def resume_run(
 ) -> Run | None:
     """Return the newest run of this source and kind, running again; None if it was finished.
 
-    A run begun with other options is not gone on with.
+    A run begun with other options, or where the source is no longer, is not gone on with.
     """
-    newest = _newest(connection, source_id, kind, options)
+    here = runs.c.location == _location(source_id)
+    newest = _newest(connection, source_id, kind, options, here)
     if newest is None or newest.state is RunState.DONE:
         return None
     end_run(connection, newest.id, RunState.RUNNING, now=now)
@@ -258,9 +260,13 @@ def mark_findings(
         )
 
 
-_RUNS = select(runs, sources.c.name.label("source"), sources.c.location).join_from(
+_RUNS = select(runs, sources.c.name.label("source")).join_from(
     runs, sources, sources.c.id == runs.c.source_id
 )
+
+
+def _location(source_id: int) -> ScalarSelect[str]:
+    return select(sources.c.location).where(sources.c.id == source_id).scalar_subquery()
 
 
 def _newest(

@@ -214,6 +214,7 @@ runs = Table(  # running -> done | stopped; a stopped or killed one goes on behi
     metadata,
     Column("id", RowId, primary_key=True),
     Column("source_id", ForeignKey("sources.id"), nullable=False, index=True),
+    Column("location", Text, nullable=False),  # of the source when the run began
     Column("kind", Text, nullable=False),  # scan | watch
     Column("options", Text, nullable=False),  # JSON: prefix, since
     Column("reads_all", Boolean, nullable=False),  # unchanged objects are read as well

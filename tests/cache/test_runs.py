@@ -68,6 +68,15 @@ def test_a_run_of_other_options_or_kind_is_not_gone_on_with(store, source, run):
     assert store.write_now(resume_run, source, RunKind.WATCH, OPTIONS, now=4) is None
 
 
+def test_a_run_is_of_where_its_source_was_and_is_not_gone_on_with_elsewhere(store, source, run):
+    store.write_now(advance_run, run.id, Advance("c", 5, 2), now=2)
+    elsewhere = {"name": "n", "kind": "folder", "location": "/elsewhere"}
+    assert store.write_now(source_row, **elsewhere) == source
+    assert store.write_now(resume_run, source, RunKind.SCAN, OPTIONS, now=3) is None
+    assert store.read_now(load_run, run.id).location == "/n"
+    assert begin(store, source).location == "/elsewhere"
+
+
 def test_an_unknown_run_is_named(store):
     with pytest.raises(UnknownRun, match="no run 77"):
         store.read_now(load_run, 77)

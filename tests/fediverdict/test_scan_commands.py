@@ -230,6 +230,19 @@ def test_a_source_that_is_elsewhere_by_now_is_not_touched(run, config, folder, s
     assert there(other) == set(FILES)
 
 
+def test_a_run_over_where_its_source_was_is_not_acted_on_where_it_is(
+    run, config, folder, scanned, calibrated, tmp_path
+):
+    """The next scan notes where the source is now; that is not where the first run was."""
+    elsewhere = folder.rename(tmp_path / "elsewhere")
+    config.write_text(config.read_text().replace('path = "pictures"', 'path = "elsewhere"'))
+    assert lines(run("scan", "here", "--json", config=config).out)[-1]["run"] == 2
+    ended = run("apply", "1", "--action", "delete", "--yes", config=config)
+    assert ended.code == 2
+    assert "by now; scan it again" in ended.err
+    assert there(elsewhere) == set(FILES)
+
+
 def test_nobody_is_asked_where_nobody_can_answer(run, config, folder, scanned):
     ended = run("apply", "1", "--action", "delete", config=config)
     is_one_sentence(ended, 2, "--yes", "--dry-run")

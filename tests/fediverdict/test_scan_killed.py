@@ -141,7 +141,7 @@ def test_ctrl_c_twice_ends_at_once_and_keeps_what_was_recorded(command):
 
 
 def test_two_scans_of_one_source_at_once_are_refused(command):
-    process = command.start("scan", command.pictures)
+    process = command.start("scan", command.pictures, seconds=0.05)
     command.until("SELECT count(*) FROM sightings", 1)
     code, _, err = command.run("scan", command.pictures)
     process.send_signal(signal.SIGINT)
