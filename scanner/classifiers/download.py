@@ -35,6 +35,8 @@ FRUITLESS_MAX = 5
 ATTEMPTS_MAX = 100
 REDIRECTS_MAX = 5
 PAUSE_SECONDS_MAX = 30.0
+VALIDATOR_BYTES_MAX = 1_000
+LENGTH = re.compile(r"[0-9]{1,18}")
 AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP statuses that another attempt may mend."""
 
@@ -152,12 +154,19 @@ class _Part:
 
     def _request(self) -> urllib.request.Request:
         headers = {"User-Agent": "fediverdict", "Accept-Encoding": "identity"}
-        etag = self._etag.read_text("utf-8") if self._etag.is_file() else ""
+        etag = self._kept_validator()
         if etag and self._size():
             headers |= {"Range": f"bytes={self._size()}-", "If-Range": etag}
         else:
             self._forget()
         return urllib.request.Request(self._remote.url, headers=headers)  # noqa: S310  _allowed
+
+    def _kept_validator(self) -> str:
+        """Return what was written down for `If-Range`; nothing where a crash left no header."""
+        if not self._etag.is_file():
+            return ""
+        etag = self._etag.read_bytes()[:VALIDATOR_BYTES_MAX].decode("latin-1")
+        return etag if etag.isascii() and etag.isprintable() else ""
 
     def _refused(self, error: urllib.error.HTTPError) -> None:
         if error.code == 416:  # what is here is as long as the file, or longer: RFC 9110 15.5.17
@@ -186,8 +195,9 @@ class _Part:
         if self._total is None and not answer.chunked and not self._remote.sha256:
             raise DownloadError(f"{self._remote.url} does not say how long it is, nor its digest")
         self._check_room(start)
+        self._etag.unlink(missing_ok=True)
         self._etag.write_text(_validator(answer), "utf-8")
-        with self._path.open("ab") as file:
+        with open(self._path, "ab", opener=_no_link) as file:
             self._copy(answer, file)
             file.flush()
             os.fsync(file.fileno())
@@ -247,6 +257,11 @@ class _Part:
         self._etag.unlink(missing_ok=True)
 
 
+def _no_link(path: str, flags: int) -> int:
+    """Open a file, but not where a link leads that somebody else put in its place."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o644)
+
+
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects to allowed hosts only."""
 
@@ -287,7 +302,7 @@ def _place(answer: Any) -> tuple[int, int | None]:
     """Return where the answer's bytes begin in the file, and how long the file is."""
     length = answer.headers.get("Content-Length", "")
     if answer.status != 206:
-        return 0, int(length) if length.isdecimal() else None
+        return 0, int(length) if LENGTH.fullmatch(length) else None
     part = re.fullmatch(
         r"bytes (\d{1,18})-\d+/(\d{1,18}|\*)", answer.headers.get("Content-Range", "")
     )

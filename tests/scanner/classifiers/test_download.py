@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
@@ -18,6 +20,7 @@ from scanner.classifiers.download import (
     STALL_BYTES,
     Bounds,
     Remote,
+    _place,
     download,
     recorded_digest,
 )
@@ -104,6 +107,38 @@ def test_a_file_that_changed_meanwhile_is_read_from_the_start(server, target):
     fetch(server, target)
     assert target.read_bytes() == DATA
     assert server.asked[0][2] == "bytes=1000-"
+
+
+@pytest.mark.parametrize("left_by_a_crash", [b"", bytes(40), b"\xff\xfe", b'"a"\r\nX: y', b"x\0"])
+def test_a_validator_that_a_crash_damaged_is_not_sent(server, target, left_by_a_crash):
+    target.parent.mkdir()
+    target.with_name(f"{target.name}.part").write_bytes(b"x" * 1000)
+    target.with_name(f"{target.name}.part.etag").write_bytes(left_by_a_crash)
+    fetch(server, target)
+    assert target.read_bytes() == DATA
+    assert server.asked[0][2] is None
+
+
+@pytest.mark.parametrize("name", ["{}.part", "{}.part.etag"])
+def test_a_link_that_somebody_put_in_the_way_is_not_followed(server, target, tmp_path, name):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"mine")
+    target.parent.mkdir()
+    part, etag = (target.with_name(f"{target.name}{end}") for end in (".part", ".part.etag"))
+    part.write_bytes(b"x" * 10)
+    etag.write_text(server.etag or '"a"')
+    link = target.with_name(name.format(target.name))
+    link.unlink()
+    link.symlink_to(victim)
+    with suppress(DownloadError):
+        fetch(server, target)
+    assert victim.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("length", ["9" * 5_000, "-1", "1e9", ""])
+def test_a_length_that_is_no_number_is_none(length):
+    answer = SimpleNamespace(status=200, headers={"Content-Length": length})
+    assert _place(answer) == (0, None)
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"weak"'])
