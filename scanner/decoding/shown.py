@@ -14,6 +14,7 @@ from PIL import Image
 from scanner.decoding.decode import orientation_of, refusals
 from scanner.decoding.picture import Picture
 from scanner.decoding.profiles import by_profile
+from scanner.decoding.strips import is_long, strips
 from scanner.decoding.thumbnail import SIDE, flatten, shrink, turn
 from scanner.limits import Limits
 
@@ -23,8 +24,9 @@ JPEG = "image/jpeg"
 def as_shown(picture: Picture, data: bytes, limits: Limits) -> Picture:
     """Return the picture that was read from these bytes with the views that a classifier needs.
 
-    A JPEG's first frame is that of the full decoder in place of the drafted one, and by its
-    profile comes one more where that matters. Raises Undecodable or OverLimit, and nothing else.
+    A JPEG's first frame is that of the full decoder in place of the drafted one; one by its
+    profile comes along where that matters, and parts of a very long one. Raises Undecodable or
+    OverLimit, and nothing else.
     """
     if picture.media_type != JPEG:
         return picture
@@ -37,16 +39,18 @@ def as_shown(picture: Picture, data: bytes, limits: Limits) -> Picture:
 
 
 def _views(data: bytes) -> tuple[Image.Image | None, list[Image.Image]]:
-    """Return the plain view, None where drafting took nothing away, and that by its profile."""
+    """Return the plain view, None where drafting took nothing away, and the further ones."""
     is_reduced = _is_reduced(data)
     with _opened(data) as image:
-        if not is_reduced and not image.info.get("icc_profile"):
+        if not is_reduced and not image.info.get("icc_profile") and not is_long(image.size):
             return None, []
         orientation = orientation_of(image)
         image.load()
-        plain = turn(shrink(flatten(image)), orientation) if is_reduced else None
+        flat = flatten(image)
+        plain = turn(shrink(flat), orientation) if is_reduced else None
         profiled = by_profile(image)
-        return plain, [] if profiled is None else [turn(shrink(profiled), orientation)]
+        more = [*strips(flat), *([] if profiled is None else [shrink(profiled)])]
+        return plain, [turn(view, orientation) for view in more]
 
 
 def _is_reduced(data: bytes) -> bool:

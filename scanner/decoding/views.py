@@ -3,8 +3,8 @@
 A transparent picture lies on whatever page shows it: one in grey 128 and alpha alone is nothing
 over grey and a picture over white. A PNG's gAMA lifts details out of black or white that are
 not there without it. So a frame has one view over grey (the one that hashes come from), two more
-over black and white where it is transparent, and one by its gamma, or its colour profile, where
-that matters.
+over black and white where it is transparent, one by its gamma, or its colour profile, where that
+matters, and several of its parts where it is very long.
 """
 
 from itertools import pairwise
@@ -12,6 +12,7 @@ from itertools import pairwise
 from PIL import Image
 
 from scanner.decoding.profiles import by_profile, steepest_step
+from scanner.decoding.strips import strips
 from scanner.decoding.thumbnail import flatten, shrink
 from scanner.errors import Undecodable
 
@@ -31,7 +32,7 @@ def views(frame: Image.Image) -> list[Image.Image]:
         seen.append(_by_table(frame, table))
     if (profiled := by_profile(frame)) is not None:
         seen.append(flatten(profiled))
-    return [*map(shrink, seen), *_over_grounds(frame)]
+    return [*map(shrink, seen), *_over_grounds(frame), *strips(seen[0])]
 
 
 def check_steps(frame: Image.Image) -> None:

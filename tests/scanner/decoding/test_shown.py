@@ -5,11 +5,15 @@ import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
+from scanner.classifiers.windows import windows
 from scanner.decoding.decode import read
 from scanner.decoding.profiles import PROFILE_BYTES_MAX, by_profile
 from scanner.decoding.shown import as_shown
+from scanner.decoding.strips import LONG, STRIPS_MAX, is_long, strips
 from scanner.decoding.thumbnail import SIDE
 from scanner.errors import OverLimit, Undecodable
 from scanner.limits import Limits
@@ -183,3 +187,34 @@ def test_a_steep_profile_of_an_avif_which_may_have_12_bits_is_refused():
         read(encode(photo(), "AVIF", icc_profile=steep_profile()), LIMITS)
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     assert read(encode(photo(), "AVIF", icc_profile=srgb), LIMITS).frames
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("flip", [False, True])
+def test_one_panel_of_a_long_strip_is_seen_at_a_size_that_can_be_judged(kind, flip):
+    hidden = draw_pattern(1, (400, 400))
+    strip = Image.new("RGB", (400, 24_000), (90, 120, 90))
+    strip.paste(hidden, (0, 13_777))
+    data = encode(strip.transpose(Image.Transpose.TRANSPOSE) if flip else strip, kind)
+    picture = as_shown(read(data, LIMITS), data, LIMITS)
+    assert set(picture.frame_numbers) == {0} and set(picture.plain) == {0}
+    parts = [window for frame in picture.frames for window in windows(frame)]
+    inked = [np.asarray(part.convert("L"), float) for part in parts]
+    shares = [(np.abs(part - np.median(part)) > 30).mean() for part in inked]
+    assert max(shares) > 0.2  # of a window at least a fifth is the panel, not a hundredth
+    assert all(max(part.size) <= 2.1 * min(part.size) + 1 for part in parts[len(parts) // 2 :])
+
+
+@given(st.integers(1, 3_000), st.integers(1, 40))
+@settings(max_examples=60, deadline=None)
+def test_strips_cover_all_of_a_long_picture(long, short):
+    ramp = np.linspace(0, 255, long).astype(np.uint8)
+    image = Image.fromarray(np.repeat(ramp[None, :, None], short, 0).repeat(3, 2))
+    found = strips(image)
+    assert bool(found) == is_long(image.size) and len(found) <= STRIPS_MAX
+    if found:
+        lows, highs = ([f(np.asarray(one)) for one in found] for f in (np.min, np.max))
+        assert lows[0] == 0 and highs[-1] == 255
+        assert all(lows[n + 1] <= highs[n] + 1 for n in range(len(found) - 1))
+        if long <= (LONG - 1) * STRIPS_MAX * short:
+            assert all(max(one.size) <= LONG * min(one.size) for one in found)
