@@ -124,8 +124,14 @@ class Judge:
         if flight is not None:
             return replace(await asyncio.shield(flight), scanned=False)
         flight = self._flights[sha256] = asyncio.create_task(self._judge(data, sha256))
-        flight.add_done_callback(lambda _: self._flights.pop(sha256, None))
+        flight.add_done_callback(lambda _: self._landed(sha256, flight))
         return await asyncio.shield(flight)
+
+    def _landed(self, sha256: bytes, flight: "asyncio.Task[Answer]") -> None:
+        """Let a flight go; where all who waited left before it failed, nobody is told."""
+        self._flights.pop(sha256, None)
+        if not flight.cancelled():
+            flight.exception()
 
     async def _judge(self, data: bytes, sha256: bytes) -> Answer:
         try:

@@ -118,6 +118,28 @@ async def test_concurrent_requests_share_one_scan_whoever_disconnects(judge, sca
     assert scanner.batches == [1]
 
 
+async def test_what_fails_when_nobody_waits_any_more_fails_quietly(judge, scanner, monkeypatch):
+    """A full disk ends a scan with one sentence, not with one traceback a picture in flight."""
+    reached = threading.Event()
+
+    def fail(_):
+        reached.set()
+        scanner.gate.wait(10)
+        raise ModelError("no space left")
+
+    monkeypatch.setattr(scanner, "_score", fail)
+    scanner.gate.clear()
+    asked = asyncio.create_task(judge.judge(png(GREEN)))
+    await asyncio.to_thread(reached.wait, 10)
+    [flight] = judge._flights.values()
+    asked.cancel()
+    await asyncio.wait([asked])
+    scanner.gate.set()
+    await asyncio.wait([flight])
+    assert isinstance(flight._exception, ModelError)
+    assert not flight._log_traceback  # asyncio's mark of a failure that it will print
+
+
 async def test_pictures_that_come_together_share_a_batch_and_none_waits_for_it_to_fill(
     judge, scanner
 ):
