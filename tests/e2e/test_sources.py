@@ -234,3 +234,23 @@ async def test_a_source_is_watched_for_what_appears(admin, place):
     code, runs, _ = await admin.call("apply")
     assert [(one["kind"], one["found"]["flagged"]) for one in runs[0]] == [("watch", 3)]
     assert code == 0
+
+
+@pytest.mark.parametrize("place", [PictrsServer], ids=["pict-rs"], indirect=True)
+async def test_a_source_that_is_away_is_waited_for_while_another_is_watched(admin, place, tmp_path):
+    here = tmp_path / "here"
+    here.mkdir()
+    place.fake.token = "another"  # from now on it refuses us
+    process = await admin.start("watch", "there", here, "--json")
+    async with asyncio.timeout(WAIT_SECONDS):
+        while b"trying again" not in (said := await process.stderr.readline()):
+            assert said
+        (here / "new.png").write_bytes(png(RED, 9))
+        assert json.loads(await process.stdout.readline())["key"] == "new.png"
+        place.fake.token = SECRET
+        told = [json.loads(await process.stdout.readline()) for _ in range(3)]
+        process.send_signal(signal.SIGTERM)
+        await process.communicate()
+    assert {one["source"] for one in told} == {"there"}
+    assert {one["key"] for one in told if one["decision"] == "flagged"} == place.flags
+    assert process.returncode == 0
