@@ -18,6 +18,7 @@ from scanner.decoding.sampling import positions, ranks
 from scanner.decoding.views import check_steps, views
 from scanner.errors import Undecodable
 from scanner.formats.content import PixelContent
+from scanner.formats.cropping import apertures
 from scanner.formats.gif import gif_facts
 from scanner.formats.png_strict import grey_step, has_deep_samples, is_linear
 from scanner.formats.timing import frame_times
@@ -83,6 +84,7 @@ def _walk(
     # of two films the ranks take turns, so that neither is dropped for the other
     wanted = {n: 2 * rank + film for n, rank in zip(chosen, ranks(len(chosen)), strict=True)}
     browsers = _as_browsers(data, image)
+    parts = sorted(apertures(data, image.size)) if image.format == "AVIF" else []
     content = None if image.format == "AVIF" else PixelContent(data, image, total)
     for number, frame in _frames(data, image, limits, chosen if content is None else range(total)):
         if content is not None:
@@ -90,7 +92,9 @@ def _walk(
         shown = next(browsers, frame)
         rank = wanted.get(number)
         if rank is not None and kept.wants(rank):
-            kept.add(rank, film, number, views(shown if number else frame))
+            seen = views(shown if number else frame)
+            seen += [view for part in parts for view in views(frame.crop(part))]
+            kept.add(rank, film, number, seen)
     return None if content is None else content.digest()
 
 

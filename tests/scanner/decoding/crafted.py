@@ -5,6 +5,8 @@ from functools import cache
 
 import numpy as np
 
+from scanner.formats.boxes import boxes
+
 ZIGZAG = [
     *(0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27),
     *(20, 13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51),
@@ -116,3 +118,29 @@ def _xyz(*values):
 def _linear(tone):
     value = tone / 255
     return round(65535 * (value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4))
+
+
+def cropped_avif(data, width, height, right, down):
+    """A still AVIF with a clean aperture: its size and how far its middle lies off, in pixels."""
+    aperture = _box(b"clap", struct.pack(">IIIIiIiI", width, 1, height, 1, right, 1, down, 1))
+    outer = {box.kind: data[box.body : box.end] for box in boxes(data, 0, len(data))}
+    meta = {box.kind: box for box in boxes(outer[b"meta"], 4, len(outer[b"meta"]))}
+    parts = {kind: outer[b"meta"][box.body : box.end] for kind, box in meta.items()}
+    inner = {
+        box.kind: parts[b"iprp"][box.body : box.end]
+        for box in boxes(parts[b"iprp"], 0, len(parts[b"iprp"]))
+    }
+    count = sum(1 for _ in boxes(inner[b"ipco"], 0, len(inner[b"ipco"])))
+    links = bytearray(inner[b"ipma"])  # version 0, of one item: count 4, item 2, links 1
+    links[10] += 1
+    inner |= {b"ipco": inner[b"ipco"] + aperture, b"ipma": bytes(links) + bytes([0x80 | count + 1])}
+    parts[b"iprp"] = b"".join(_box(*item) for item in inner.items())
+    start = data.index(b"mdat") + 4
+    moved = struct.pack(">I", start + len(aperture) + 1)
+    parts[b"iloc"] = parts[b"iloc"].replace(struct.pack(">I", start), moved)
+    outer[b"meta"] = outer[b"meta"][:4] + b"".join(_box(*item) for item in parts.items())
+    return b"".join(_box(*item) for item in outer.items())
+
+
+def _box(kind, body):
+    return struct.pack(">I", 8 + len(body)) + kind + body

@@ -16,9 +16,10 @@ from scanner.decoding.shown import as_shown
 from scanner.decoding.strips import LONG, STRIPS_MAX, is_long, strips
 from scanner.decoding.thumbnail import SIDE
 from scanner.errors import OverLimit, Undecodable
+from scanner.formats.cropping import APERTURE, FIELDS, apertures
 from scanner.limits import Limits
 from scanner.testpatterns import draw_pattern, draw_shape
-from tests.scanner.decoding.crafted import grey_when_drafted, profile_of
+from tests.scanner.decoding.crafted import cropped_avif, grey_when_drafted, profile_of
 from tests.scanner.decoding.hostile import png_header, png_of
 from tests.scanner.drawings import encode, photo
 
@@ -218,3 +219,32 @@ def test_strips_cover_all_of_a_long_picture(long, short):
         assert all(lows[n + 1] <= highs[n] + 1 for n in range(len(found) - 1))
         if long <= (LONG - 1) * STRIPS_MAX * short:
             assert all(max(one.size) <= LONG * min(one.size) for one in found)
+
+
+def test_the_part_that_an_avif_is_cropped_to_is_a_view_of_its_own():
+    canvas = photo(size=(800, 600))
+    hidden = draw_pattern(1, (80, 60))
+    canvas.paste(hidden, (0, 0))
+    data = encode(canvas, "AVIF", quality=95)
+    assert len(read(data, LIMITS).frames) == 1
+    whole, part = read(cropped_avif(data, 80, 60, -360, -270), LIMITS).frames
+    assert whole.size != part.size == (80, 60)
+    assert likeness(part, hidden) > 0.95
+    assert len(read(cropped_avif(data, 80, 60, -361, -270), LIMITS).frames) == 1  # no part of it
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ((80, 1, 60, 1, 0, 1, 0, 1), {(40, 20, 120, 80)}),
+        ((80, 1, 60, 1, -40, 1, -20, 1), {(0, 0, 80, 60)}),
+        ((160, 1, 100, 1, 0, 1, 0, 1), set()),
+        ((80, 0, 60, 1, 0, 1, 0, 1), set()),
+        ((0, 1, 60, 1, 0, 1, 0, 1), set()),
+        ((2**32 - 1, 1, 60, 1, -(2**31), 1, 0, 1), set()),
+    ],
+)
+def test_an_aperture_is_a_part_of_the_canvas_or_none(fields, wanted):
+    data = APERTURE + FIELDS.pack(*fields)
+    assert apertures(b"x" + data, (160, 100)) == wanted
+    assert apertures(data[:-1], (160, 100)) == set()
