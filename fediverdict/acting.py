@@ -38,8 +38,8 @@ from scanner.sources.source import Item, Source
 
 OPEN = (ItemState.FOUND, ItemState.ACTING, ItemState.FAILED)
 """Findings that may be acted on: those of an action that was cut short or failed as well."""
-UNHEARD = (ItemState.ACTING, ItemState.FAILED)
-"""Findings whose object an earlier action may have deleted: cut short, or without an answer."""
+NO_ANSWER = "no answer: "
+"""How the note begins of what failed so that it may have been carried out all the same."""
 
 
 class Action(StrEnum):
@@ -138,7 +138,7 @@ class Acting:
             self._unanswered += 1
             if self._unanswered > self._patience:
                 raise
-            return _became(finding, ItemState.FAILED, str(error))
+            return _became(finding, ItemState.FAILED, f"{NO_ANSWER}{error}")
         except SourceChanged as error:
             return await self._changed(finding, item, str(error))
         except ScannerError as error:
@@ -182,8 +182,7 @@ class Acting:
 
     async def _changed(self, finding: Finding, item: Item, why: str) -> Finding:
         """Tell an object that we deleted, without having heard of it, from one that changed."""
-        tried = finding.state in UNHEARD and finding.action == self._plan.action
-        if tried and self._plan.action is Action.DELETE:
+        if self._plan.action is Action.DELETE and _may_be_deleted(finding):
             async for other in self._source.list(None, item.key):
                 if other.key == item.key:
                     return _became(finding, ItemState.SKIPPED, why)
@@ -203,6 +202,12 @@ class Acting:
 
 def _became(finding: Finding, state: ItemState, note: str | None = None) -> Finding:
     return replace(finding, state=state, note=note)
+
+
+def _may_be_deleted(finding: Finding) -> bool:
+    """Tell whether an earlier call may have deleted it: it was cut short, or got no answer."""
+    no_answer = finding.state is ItemState.FAILED and (finding.note or "").startswith(NO_ANSWER)
+    return finding.action == Action.DELETE and (finding.state is ItemState.ACTING or no_answer)
 
 
 def _marks(findings: Sequence[Finding]) -> Iterator[tuple[int, ItemState, str | None]]:

@@ -12,7 +12,7 @@ from fediverdict.acting import Acting, Action, Plan
 from fediverdict.config import Config, ScanSettings
 from fediverdict.judgement import Judgements
 from scanner.decoding.fingerprint import sha256_of
-from scanner.errors import SourceUnreachable
+from scanner.errors import SourceError, SourceUnreachable
 from scanner.limits import Limits
 from scanner.policy import load_policy
 from tests.fakes.source import FakeSource
@@ -174,7 +174,7 @@ async def test_one_object_that_gets_no_answer_fails_alone_and_is_tried_again(act
     whole, acts.source.delete = acts.source.delete, broken
     await acts.delete(patience=1)
     assert acts.source.deleted == ["red-2.png"]
-    assert acts.became["red-1.png"] == (ItemState.FAILED, "red-1.png: 500")
+    assert acts.became["red-1.png"] == (ItemState.FAILED, "no answer: red-1.png: 500")
     acts.source.delete = whole
     await acts.delete()
     assert acts.states()["red-1.png"] == "acted"
@@ -238,3 +238,17 @@ async def test_a_deletion_whose_answer_was_lost_is_known_by_the_next_call(acts, 
     monkeypatch.setattr(acts.source, "delete", carry_out)
     await acts.delete()
     assert acts.states() == {"red-1.png": "acted", "red-2.png": "acted", "bad.png": "found"}
+
+
+async def test_what_could_not_be_deleted_and_is_gone_was_not_deleted_by_us(acts, monkeypatch):
+    async def delete(item):
+        raise SourceError(f"cannot delete {item.key}: Read-only file system")
+
+    carry_out = acts.source.delete
+    monkeypatch.setattr(acts.source, "delete", delete)
+    await acts.delete()
+    assert acts.states()["red-1.png"] == "failed"
+    del acts.source.objects["red-1.png"]
+    monkeypatch.setattr(acts.source, "delete", carry_out)
+    await acts.delete()
+    assert acts.states() == {"red-1.png": "skipped", "red-2.png": "acted", "bad.png": "found"}
