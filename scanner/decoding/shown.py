@@ -47,10 +47,16 @@ def _views(data: bytes) -> tuple[Image.Image | None, list[Image.Image]]:
         orientation = orientation_of(image)
         image.load()
         flat = flatten(image)
-        plain = turn(shrink(flat), orientation) if is_reduced else None
+        plain = turn(_averaged(flat), orientation) if is_reduced else None
         profiled = by_profile(image)
         more = [*strips(flat), *([] if profiled is None else [shrink(profiled)])]
         return plain, [turn(view, orientation) for view in more]
+
+
+def _averaged(image: Image.Image) -> Image.Image:
+    """Return an RGB image at the size that drafting gives: whole blocks averaged, which is quick."""
+    factor = min(image.size) // SIDE
+    return shrink(image.reduce(factor)) if factor > 1 else shrink(image)
 
 
 def _is_reduced(data: bytes) -> bool:
