@@ -54,7 +54,7 @@ def _views(data: bytes) -> tuple[Image.Image | None, list[Image.Image]]:
 
 
 def _averaged(image: Image.Image) -> Image.Image:
-    """Return an RGB image at the size that drafting gives: whole blocks averaged, which is quick."""
+    """Return an RGB image at the size that drafting gives, by whole blocks: that is quick."""
     factor = min(image.size) // SIDE
     return shrink(image.reduce(factor)) if factor > 1 else shrink(image)
 
