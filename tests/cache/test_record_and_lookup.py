@@ -261,7 +261,7 @@ def test_a_film_is_known_by_the_frame_that_the_newest_of_its_flags_names(store, 
 
 
 def test_a_flag_that_a_person_dismissed_names_no_frame(store):
-    newer = ({"test-pattern": 9_000, "shape": 0}, OTHER, {})
+    newer: tuple[object, ...] = ({"test-pattern": 9_000, "shape": 0}, OTHER, {})
     store.write_now(judge_film, ({"shape": 9_000}, LATER, {"pipeline": OLDER}), newer)
     assert known_by(store) == ["other"]
     dismissed = NewFinding(PICTURE.sha256, "pattern", Finding.DISMISSED, "seen", "an admin")
@@ -284,8 +284,8 @@ def test_a_film_left_at_its_first_bad_frame_is_scanned_again_when_it_is_flagged_
     store, seen, asked_again
 ):
     store.write_now(judge, BAD, frames_seen=seen, frames_total=60)
-    risen = {OURS: PipelineTerms({"test-pattern": 9_500}, PipelineState.DEFAULT)}
-    risen = replace(JUDGEMENT, pipelines=risen)
+    terms = PipelineTerms({"test-pattern": 9_500}, PipelineState.DEFAULT)
+    risen = replace(JUDGEMENT, pipelines={OURS: terms})
     for judgement in (JUDGEMENT, risen):
         store.write_now(settle_if_changed, judgement, now=NOW)
     outcome = decide(look(store), risen, now=NOW, can_scan=True)

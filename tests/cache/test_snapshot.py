@@ -159,10 +159,12 @@ def test_an_index_that_is_kept_says_what_a_fresh_one_says(store, database_url, s
 
 
 def test_a_look_up_sees_a_verdict_that_another_store_just_wrote(store, database_url):
+    def write(connection, scores, turn):
+        judge(connection, scores, issued=NOW + turn)
 
     other, index = Store.open(database_url), NearIndex()
     for turn, scores in enumerate((GOOD, BAD, GOOD)):
-        other.write_now(lambda c, s=scores, t=turn: judge(c, s, issued=NOW + t))
+        other.write_now(write, scores, turn)
         (match,) = store.read_now(evidence, index, fingerprint=PICTURE).matches
         assert match.verdict.scores == scores
     other.close()

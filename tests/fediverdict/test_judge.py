@@ -345,7 +345,9 @@ async def test_a_shadow_that_fails_harms_nobody(store, make, monkeypatch, error)
 async def test_a_picture_too_large_for_the_shadow_alone_is_judged(make):
     """What its model asks of the decoder is more than that can give."""
     shadow = FakeScanner(weights="01")
-    shadow._classifier.preprocess = replace(RedClassifier.preprocess, height=20_000, width=20_000)
+    large = RedClassifier(weights="01")
+    large.preprocess = replace(RedClassifier.preprocess, height=20_000, width=20_000)
+    shadow._classifier = large
     config = Config.model_validate({"scanner": {"decoder_bytes": 500_000_000}})
     judge = make(shadow=shadow, config=config)
     assert (await judge.judge(png(GREEN))).decision is Decision.CLEAN

@@ -315,12 +315,15 @@ async def test_where_no_process_can_be_started_no_picture_is_blamed(make, monkey
 
 async def test_a_process_that_never_becomes_ready_is_ended(make, monkeypatch):
     pool, begun = make(), []
-    spawn = decoder_module.Decoder._spawn
+    real = decoder_module.Decoder._spawn
+
+    def spawn(*arguments):
+        begun.append(real(*arguments))
+        return begun[-1]
+
     monkeypatch.setattr(decoder_module, "COMMAND", "import time; time.sleep(99)")
     monkeypatch.setattr(decoder_module, "START_SECONDS", 0.5)
-    monkeypatch.setattr(
-        decoder_module.Decoder, "_spawn", lambda *a: begun.append(spawn(*a)) or begun[-1]
-    )
+    monkeypatch.setattr(decoder_module.Decoder, "_spawn", spawn)
     with pytest.raises(NoDecoder):
         await facts(pool, PHOTO)
     monkeypatch.setattr(decoder_module, "START_SECONDS", 60)
@@ -369,6 +372,7 @@ asyncio.run(main())
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere an alarm ends it, later")
 async def test_a_process_without_end_ends_with_its_killed_owner():
     owner = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE)
+    assert owner.stdout is not None
     process = int(owner.stdout.readline())
     assert Path(f"/proc/{process}").exists()
     owner.kill()
