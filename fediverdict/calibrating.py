@@ -23,7 +23,7 @@ from fediverdict.judgement import Judgements
 from scanner.calibrate import smallest_factor
 from scanner.classifiers.classifier import Classifier, combine
 from scanner.classifiers.preprocess import Pixels
-from scanner.decoding.decode import read
+from scanner.decoding.shown import read_shown
 from scanner.errors import OverLimit, ScannerError, Undecodable
 from scanner.limits import Limits
 from scanner.policy import STRICTNESSES, needs_calibration, shifted
@@ -106,7 +106,8 @@ class Calibrating:
     def _pixels(self, folder: Path, key: str) -> Pixels | None:
         """Return the windows of a picture that is to be scored; None, counted, for what is not."""
         try:
-            picture = read(read_item(folder, key, self._limits.image_bytes), self._limits)
+            data = read_item(folder, key, self._limits.image_bytes)
+            picture = read_shown(data, self._limits)
         except (Undecodable, OverLimit) as error:
             name = "undecodable" if isinstance(error, Undecodable) else "over-limit"
             self.counts[name] += 1

@@ -17,7 +17,7 @@ from scanner.classifiers.compare import Agreement, compare
 from scanner.classifiers.engine import load_classifier
 from scanner.classifiers.onnx import OnnxClassifier
 from scanner.classifiers.preprocess import Pixels
-from scanner.decoding.decode import read
+from scanner.decoding.shown import read_shown
 from scanner.errors import OverLimit, SourceError, Undecodable
 from scanner.policy import Policy
 from scanner.sources.folder import list_folder, read_item
@@ -81,7 +81,7 @@ class Contest:
         for item in list_folder(folder, self._warn):
             try:
                 data = read_item(folder, item.key, self._limits.image_bytes)
-                frames = read(data, self._limits).frames
+                frames = read_shown(data, self._limits).frames
             except (OverLimit, SourceError, Undecodable) as error:
                 self._warn(f"{item.key}: {error}")
                 continue

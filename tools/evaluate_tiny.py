@@ -15,7 +15,7 @@ from PIL import Image
 
 from scanner.classifiers.classifier import combine, score_frames
 from scanner.classifiers.engine import load_classifier
-from scanner.decoding.decode import read
+from scanner.decoding.shown import read_shown
 from scanner.limits import Limits
 from scanner.policy import load_policy
 from scanner.settings import ScannerSettings
@@ -40,7 +40,7 @@ def evaluate(photos: Path | None, patterns_a_kind: int = PATTERNS_A_KIND) -> dic
         for name, copy in COPIES.items():
             buffer = io.BytesIO()
             copy(image).save(buffer, "PNG")
-            frames = read(buffer.getvalue(), Limits()).frames
+            frames = read_shown(buffer.getvalue(), Limits()).frames
             scores[group, name, truth].append(combine(score_frames(classifier, frames)))
     rows = [_row(*key, found, thresholds) for key, found in sorted(scores.items(), key=str)]
     result: dict[str, object] = {"pipeline": dict(classifier.pipeline), "rows": rows}

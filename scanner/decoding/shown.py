@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from PIL import Image
 
-from scanner.decoding.decode import orientation_of, refusals
+from scanner.decoding.decode import orientation_of, read, refusals
 from scanner.decoding.picture import Picture
 from scanner.decoding.profiles import by_profile
 from scanner.decoding.strips import is_long, strips
@@ -36,6 +36,14 @@ def as_shown(picture: Picture, data: bytes, limits: Limits) -> Picture:
     numbers = (*picture.frame_numbers, *(picture.frame_numbers[0] for _ in more))
     firsts = (*picture.plain, *(0 for _ in more))
     return replace(picture, frames=frames, frame_numbers=numbers, plain=firsts)
+
+
+def read_shown(data: bytes, limits: Limits) -> Picture:
+    """Return the picture of a file's bytes as it is scanned; raises as `read` does.
+
+    In this process: for files that are known to be harmless.
+    """
+    return as_shown(read(data, limits), data, limits)
 
 
 def _views(data: bytes) -> tuple[Image.Image | None, list[Image.Image]]:

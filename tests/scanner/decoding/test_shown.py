@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 from scanner.classifiers.windows import windows
 from scanner.decoding.decode import read
 from scanner.decoding.profiles import PROFILE_BYTES_MAX, by_profile
-from scanner.decoding.shown import as_shown
+from scanner.decoding.shown import as_shown, read_shown
 from scanner.decoding.strips import LONG, STRIPS_MAX, is_long, strips
 from scanner.decoding.thumbnail import SIDE
 from scanner.errors import OverLimit, Undecodable
@@ -56,6 +56,8 @@ def test_a_picture_that_drafting_makes_grey_is_shown_to_the_classifier():
     shown = as_shown(drafted, data, LIMITS)
     assert likeness(shown.frames[0], hidden) > 0.8
     assert len(shown.frames) == 1 and shown.fingerprint == drafted.fingerprint
+    calibrated_by = read_shown(data, LIMITS)
+    assert likeness(calibrated_by.frames[0], hidden) > 0.8
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "AVIF"])
