@@ -11,7 +11,7 @@ import re
 import urllib.request
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import unquote_plus, urlsplit
 from xml.etree import ElementTree as ET
@@ -21,7 +21,7 @@ from yarl import URL
 
 from scanner.errors import SourceError
 from scanner.sources.s3_client import errors, refused
-from scanner.sources.s3_signing import Credentials, headers_of, url_of
+from scanner.sources.s3_signing import credentials_of, headers_of, url_of
 from scanner.sources.settings import S3Settings
 
 PAGE_BYTES = 16_777_216
@@ -55,7 +55,7 @@ class BucketListing:
 
     def __init__(self, settings: S3Settings, where: str) -> None:
         self._settings, self._where = settings, where
-        self._credentials = None if settings.anonymous else Credentials.found(settings)
+        self._credentials = None if settings.anonymous else credentials_of(settings)
 
     @property
     def is_possible(self) -> bool:
@@ -100,8 +100,8 @@ class BucketListing:
         self, session: aiohttp.ClientSession, query: dict[str, str]
     ) -> tuple[int, bytes]:
         url = url_of(_address(self._settings), query)
-        signer, now = self._credentials, datetime.now(UTC)
-        headers = headers_of(url, signer, self._settings.region, now) if signer else {}
+        signer = self._credentials
+        headers = headers_of(url, signer, self._settings.region) if signer else {}
         options: dict[str, Any] = {"headers": headers, "proxy": _proxy(url)}
         body = bytearray()
         try:

@@ -3,13 +3,12 @@
 import asyncio
 import contextlib
 import logging
-from datetime import UTC, datetime
+from datetime import datetime
 
 import boto3
 import pytest
 from aiohttp import web
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
@@ -18,7 +17,7 @@ from scanner.errors import OverLimit, SourceChanged, SourceError, SourceUnreacha
 from scanner.sources.open import open_source
 from scanner.sources.s3_client import open_store
 from scanner.sources.s3_listing import PAGE_BYTES, BucketListing
-from scanner.sources.s3_signing import Credentials, headers_of, url_of
+from scanner.sources.s3_signing import headers_of, url_of
 from scanner.sources.settings import S3Settings
 from tests.scanner.sources.helpers import Watching, collect, keys, one
 
@@ -476,26 +475,15 @@ async def test_the_bucket_may_be_part_of_the_hosts_name(settings, bucket):
 
 
 AMAZONS = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
-THEN = datetime(2013, 5, 24, tzinfo=UTC)
 
 
-def test_a_listing_is_signed_as_in_amazons_own_example():
+def test_a_listing_is_signed_as_in_amazons_own_example(monkeypatch):
     """`GET Bucket (List Objects)` in the examples of the Amazon S3 API reference."""
+    monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: datetime(2013, 5, 24))  # noqa: DTZ001
     url = url_of("https://examplebucket.s3.amazonaws.com/", {"prefix": "J", "max-keys": "2"})
     assert url == "https://examplebucket.s3.amazonaws.com/?max-keys=2&prefix=J"
-    signature = headers_of(url, AMAZONS, "us-east-1", THEN)["authorization"].rpartition("=")[2]
+    signature = headers_of(url, AMAZONS, "us-east-1")["Authorization"].rpartition("=")[2]
     assert signature == "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"
-
-
-@pytest.mark.parametrize("after", ["a b+c%20", "ü/😀", "a/../b", "\x01", "~-_.*'()!"])
-def test_a_listing_is_signed_as_amazons_client_signs_it(after, monkeypatch):
-    url = url_of("http://127.0.0.1:9000/bucket", {"start-after": after, "list-type": "2"})
-    ours = headers_of(url, Credentials("id", SECRET, "the-token"), "eu-1", THEN)
-    monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: THEN.replace(tzinfo=None))
-    theirs = AWSRequest("GET", url, headers={"x-amz-content-sha256": ours["x-amz-content-sha256"]})
-    keys_of = boto3.Session("id", SECRET, "the-token").get_credentials()
-    S3SigV4Auth(keys_of, "s3", "eu-1").add_auth(theirs)
-    assert theirs.headers["Authorization"].replace(", ", ",") == ours["authorization"]
 
 
 def answering(*answers):
