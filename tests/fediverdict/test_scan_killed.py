@@ -96,7 +96,7 @@ def test_kill_minus_9_loses_nothing_recorded_and_scans_nothing_stored_again(comm
     assert command.query("SELECT count(*) FROM run_items") == COUNT / RED_EVERY
     lines = [json.loads(line) for line in out.splitlines()]
     assert lines[-1]["state"] == "done"
-    assert len(lines) - 1 <= COUNT - recorded + 64  # at most what was in flight comes again
+    assert COUNT - recorded <= len(lines) - 1 <= COUNT  # what is behind a gap is told again
     assert "Traceback" not in err
 
     code, out, _ = command.run("scan", command.pictures, "--json")
