@@ -114,6 +114,7 @@ def test_no_frames_have_no_scores(classifier):
     assert score_frames(classifier, []) == []
 
 
+@pytest.mark.slow
 def test_threads_may_share_a_classifier(classifier):
     frames = [draw_pattern(seed, (160, 120)) for seed in range(8)]
     wanted = [score_frames(classifier, [frame]) for frame in frames]
@@ -142,6 +143,7 @@ def test_pixels_longer_than_a_batch_score_as_they_do_alone(classifier, count):
     assert alike(classifier.score(pixels), alone)
 
 
+@pytest.mark.slow
 def test_many_threads_with_many_batches_each_get_their_own_scores(classifier):
     """Eight threads share three slots of buffers: nobody waits for ever, nothing is mixed up."""
     parts = [pixels_of(classifier, 9 + at, 50 * at) for at in range(8)]
