@@ -195,6 +195,7 @@ class Later:
         self._works.pop(slot).result(timeout=30)
 
 
+@pytest.mark.slow
 def test_buffers_are_not_touched_before_a_device_that_works_behind_is_done(monkeypatch):
     classifier = load(batch=4)
     parts = [pixels_of(classifier, 9 + at, 50 * at) for at in range(4)]
