@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cache import weigh
-from cache.judgement import Judgement, PipelineState
+from cache.judgement import Judgement, NearClean, PipelineState
 from cache.outcome import Outcome, Reason
 from cache.testcard import RULE as TEST_CARD
 from cache.verdict import (
@@ -47,6 +47,7 @@ def decide(
         or _own_clear(case)
         or _suspected(case)
         or _peers_clear(case, throw)
+        or _twins_clear(case, evidence, throw, now)
         or Outcome(Decision.UNKNOWN, Reason.NO_EVIDENCE)
     )
 
@@ -131,9 +132,14 @@ class _Case:
                     by_rule.setdefault(name, []).append((match, weight))
         return by_rule
 
-    def at_quorum(self, *kinds: MatchKind) -> tuple[tuple[str, ...], list[Match]]:
+    def at_quorum(
+        self, *kinds: MatchKind, without: frozenset[str] = frozenset()
+    ) -> tuple[tuple[str, ...], list[Match]]:
         """Return the rules whose flags reach the flag quorum, and the verdicts that flag them."""
-        by_rule = self.peer_flags(*kinds)
+        by_rule = {
+            name: [flag for flag in flags if flag[0].verdict.issuer not in without]
+            for name, flags in self.peer_flags(*kinds).items()
+        }
         quorum = 2 * self.judgement.flag_quorum
         names = [
             name for name in sorted(by_rule) if weigh.total(by_rule[name], self.judgement) >= quorum
@@ -170,7 +176,10 @@ def _peers_flag(case: _Case) -> Outcome | None:
         return None
     if clearing := case.own_clears:
         return _outcome(Decision.REVIEW, Reason.PEERS_CONTRADICT_OWN, [*matches, *clearing], rules)
-    return _outcome(Decision.FLAGGED, Reason.PEERS_FLAG, matches, rules)
+    calm_rules, calm = case.at_quorum(*weigh.EXACT_KINDS, without=case.judgement.tripped)
+    if not calm_rules:
+        return _outcome(Decision.REVIEW, Reason.BLAST_RADIUS, matches, rules)
+    return _outcome(Decision.FLAGGED, Reason.PEERS_FLAG, calm, calm_rules)
 
 
 def _near_or_past_flag(case: _Case) -> Outcome | None:
@@ -246,6 +255,59 @@ def _peers_clear(case: _Case, throw: float) -> Outcome | None:
     if judgement.audits and case.scan_left and throw < max(rates):
         return _outcome(Decision.UNKNOWN, Reason.AUDIT, matches)
     return _outcome(Decision.CLEAN, Reason.PEERS_CLEAR, matches)
+
+
+def _twins_clear(case: _Case, evidence: Evidence, throw: float, now: int) -> Outcome | None:
+    """Step 7 for a picture that is nearly one which is clean here (`decide.near_clean`).
+
+    Anything near or probably near that was ever flagged forbids it.
+    """
+    judgement = case.judgement
+    if judgement.near_clean is NearClean.OFF or case.cut or not case.compared or case.findings:
+        return None
+    if any(match.kind not in weigh.EXACT_KINDS for match in evidence.matches):
+        return None
+    twins = weigh.standing(evidence.twins)
+    matches = _own_twins(case, twins, now) or _peers_twins(case, twins, now)
+    if not matches:
+        return None
+    rates = [5 * judgement.trust_in(match.verdict.issuer).audit_rate for match in matches]
+    if judgement.audits and case.scan_left and throw < max(judgement.near_clean_audit, *rates):
+        return _outcome(Decision.UNKNOWN, Reason.AUDIT, matches)
+    return _outcome(Decision.CLEAN, Reason.NEAR_CLEAN, matches)
+
+
+def _own_twins(case: _Case, twins: Sequence[Match], now: int) -> list[Match]:
+    """Return our own current verdicts that clear a twin, seen whole."""
+    return [
+        match
+        for match in twins
+        if match.verdict.issuer == SELF
+        and match.verdict.expires > now
+        and _in_force(match, case.judgement)
+        and weigh.clears(match.verdict, case.rules, case.judgement)
+        and weigh.whole(match.verdict)
+    ]
+
+
+def _peers_twins(case: _Case, twins: Sequence[Match], now: int) -> list[Match]:
+    """Return the peers' rows that clear one twin with the clean quorum."""
+    judgement = case.judgement
+    if judgement.near_clean is not NearClean.PEERS:
+        return []
+    cap = None if judgement.has_scanner else judgement.clean_quorum
+    for sha256 in sorted({match.verdict.sha256 for match in twins}):
+        weighed = [
+            (match, weigh.clean_weight(match.verdict, case.rules, judgement))
+            for match in twins
+            if match.verdict.sha256 == sha256
+            and match.verdict.issuer != SELF
+            and not _expired(match, judgement, now)
+        ]
+        counted = [(match, weight) for match, weight in weighed if weight > 0]
+        if counted and weigh.total(counted, judgement, cap) >= 2 * judgement.clean_quorum:
+            return [match for match, _ in counted]
+    return []
 
 
 def _past(case: _Case) -> list[Match]:

@@ -23,6 +23,14 @@ class PipelineState(StrEnum):
     SHADOW = "shadow"  # on trial: compared, without effect
 
 
+class NearClean(StrEnum):
+    """Whose clean verdicts are reused for a picture that is only nearly the same."""
+
+    OFF = "off"
+    OWN = "own"  # ours; the keyed distance must be small as well
+    PEERS = "peers"  # ours and those of trusted peers
+
+
 class PeerState(StrEnum):
     """observed -> trusted -> suspended; any of them may follow any other."""
 
@@ -104,6 +112,9 @@ class Judgement:
     flag_quorum: int = 200
     audits: bool = False  # whether clean hits are audited by the throw
     has_scanner: bool = True  # scanner or worker; without, a peer counts half the quorum at most
+    near_clean: NearClean = NearClean.OFF
+    near_clean_audit: float = 0.25  # at least so many of the near clean hits are scanned
+    tripped: frozenset[str] = frozenset()  # origins past the blast radius: they only ask for review
 
     def terms(self, verdict: Verdict) -> PipelineTerms | None:
         """Return the terms of the verdict's pipeline, None where it is not listed here."""

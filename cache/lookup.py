@@ -7,8 +7,8 @@ and one more for a fingerprint known here.
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -82,6 +82,20 @@ class StoredFingerprint:
     inside: tuple[str, ...] = ()  # what else the file holds
 
 
+class Guards(Protocol):
+    """Knows the near codes that must not act by themselves: allowed here, or held as too hot."""
+
+    def only_suspects(self, connection: Connection, hit: NearCode, pdq: bytes) -> bool:
+        """Tell whether this near code may do no more than ask for a scan of the picture."""
+
+
+class Twins(Protocol):
+    """Finds the pictures here that one is nearly equal to, as `decide.near_clean` allows."""
+
+    def of(self, connection: Connection, fingerprint: FingerprintLike) -> Sequence[tuple[int, int]]:
+        """Return image row ids with their distance in bits of PDQ, nearest first."""
+
+
 def _of_verdicts(kind: MatchKind) -> Select[tuple[object, ...]]:
     joined = (
         verdicts.join(images, images.c.id == verdicts.c.image_id)
@@ -128,6 +142,11 @@ _FINDINGS_OF_CODE = Prepared(
         ),
     )
 )
+_VERDICTS_OF_TWIN = Prepared(
+    _of_verdicts(MatchKind.TWIN).where(
+        verdicts.c.image_id == _IMAGE_ID, verdicts.c.feed != int(Feed.FLAGGED)
+    )
+)
 _IMAGE_IDS = bindparam("image_ids", type_=BigInteger(), expanding=True)
 _VERDICTS_OF_IMAGES = _of_verdicts(MatchKind.NEAR).where(
     verdicts.c.image_id.in_(_IMAGE_IDS), verdicts.c.issuer_id == bindparam("issuer_id")
@@ -171,6 +190,8 @@ def evidence(
     *,
     fingerprint: FingerprintLike,
     variants: Sequence[bytes] = (),
+    guards: Guards | None = None,
+    twins: Twins | None = None,
 ) -> Evidence:
     """Return everything held here that bears on the picture.
 
@@ -180,6 +201,8 @@ def evidence(
     """
     matches, found = _exact(connection, fingerprint)
     hits = _near(connection, near, fingerprint, variants or _identity(fingerprint))
+    if guards is not None and fingerprint.pdq is not None:
+        hits = [_guarded(connection, guards, hit, fingerprint.pdq) for hit in hits]
     for hit in hits:
         if _is_itself(hit, fingerprint):
             continue
@@ -189,6 +212,7 @@ def evidence(
     return Evidence(
         tuple(matches.values()),
         tuple(found.values()),
+        tuple(_twins_of(connection, twins, fingerprint)) if twins is not None else (),
         cut=met_limit(hits),
         compared=near is None or (bool(fingerprint.pdq) and fingerprint.pdq_quality is not None),
     )
@@ -218,6 +242,21 @@ def _near(
         return []
     near.refresh(connection)
     return near.search(variants, fingerprint.pdq_quality, fingerprint.phash)
+
+
+def _guarded(connection: Connection, guards: Guards, hit: NearCode, pdq: bytes) -> NearCode:
+    """Return the hit; as a probable one, which only asks for a scan, where a guard says so."""
+    if hit.kind is MatchKind.NEAR and guards.only_suspects(connection, hit, pdq):
+        return replace(hit, kind=MatchKind.PROBABLE)
+    return hit
+
+
+def _twins_of(
+    connection: Connection, twins: Twins, fingerprint: FingerprintLike
+) -> Iterable[Match]:
+    for image_id, distance in twins.of(connection, fingerprint):
+        rows = _VERDICTS_OF_TWIN.rows(connection, image_id=image_id)
+        yield from (_match(row, MatchKind.TWIN, distance) for row in rows)
 
 
 def _is_itself(hit: NearCode, fingerprint: FingerprintLike) -> bool:

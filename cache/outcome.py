@@ -15,6 +15,7 @@ class Reason(StrEnum):
     OWN_FLAG = "own-flag"  # 2
     PEERS_FLAG = "peers-flag"  # 3
     PEERS_CONTRADICT_OWN = "peers-contradict-own"  # 3, but our own verdict clears
+    BLAST_RADIUS = "blast-radius"  # 3, but one of them caused too much within the hour
     NEAR_UPHELD = "near-upheld"  # 4
     OWN_PAST_FLAG = "own-past-flag"  # 4, expired or of a retired pipeline
     NEAR_OWN_FLAG = "near-own-flag"  # 4
@@ -25,6 +26,7 @@ class Reason(StrEnum):
     PEERS_CLEAR = "peers-clear"  # 7
     AUDIT = "audit"  # 7, but this picture is scanned all the same
     NOT_COMPARED = "not-compared"  # 7, but no PDQ is known: a flagged twin of ours would be missed
+    NEAR_CLEAN = "near-clean"  # 7, by a nearly equal picture, as `decide.near_clean` allows
     NO_EVIDENCE = "no-evidence"  # 8
 
 
@@ -49,6 +51,8 @@ _SENTENCES = {
     Reason.PEERS_CONTRADICT_OWN: (
         "Trusted peers ({issuers}) flag {rules} with the flag quorum, but our own verdict clears."
     ),
+    Reason.BLAST_RADIUS: "Peers ({issuers}) flag {rules} with the flag quorum, but one of them caused"
+    " too many actions within the hour: a person has to look.",
     Reason.NEAR_UPHELD: "It is near{distance} a picture for which a person here upheld {rules}.",
     Reason.OWN_PAST_FLAG: "Our own verdict flagged {rules}, but it has expired or its pipeline is"
     " retired.",
@@ -62,7 +66,8 @@ _SENTENCES = {
     Reason.PEERS_CLEAR: "Trusted peers ({issuers}) clear every rule with the clean quorum.",
     Reason.NOT_COMPARED: "Trusted peers ({issuers}) clear it, but without the picture or its PDQ it"
     " cannot be compared with what is flagged here: send the picture.",
-    Reason.AUDIT: "Trusted peers ({issuers}) clear it, but it is scanned to audit them.",
+    Reason.AUDIT: "{issuers} would clear it, but it is scanned all the same, to audit them.",
+    Reason.NEAR_CLEAN: "It is nearly{distance} a picture that {issuers} cleared.",
     Reason.NO_EVIDENCE: "Nothing known here settles it.",
 }
 

@@ -39,7 +39,8 @@ def frame_seed(secret: bytes, sha256: bytes) -> bytes:
 def audit_throw(secret: bytes, evidence: Evidence, sha256: bytes) -> float:
     """Return the audit throw in [0, 1) of the picture: HMAC over the content of the matched row.
 
-    Where rows differ in content the smallest counts, where none has any, `sha256`.
+    Where rows differ in content the smallest counts, where none has any, that of the twins (else
+    who sends one picture in many variants throws many times), where there are none, `sha256`.
     """
     contents = sorted(
         match.verdict.content
@@ -48,6 +49,7 @@ def audit_throw(secret: bytes, evidence: Evidence, sha256: bytes) -> float:
         and match.kind in (MatchKind.EXACT, MatchKind.CONTENT)
         and match.verdict.content is not None
     )
-    key = contents[0] if contents else sha256
+    twins = sorted(match.verdict.content or match.verdict.sha256 for match in evidence.twins)
+    key = [*contents, *twins, sha256][0]
     digest = hmac.digest(secret, b"audit" + key, "sha256")
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53  # 53 bits fit a float below 1

@@ -68,6 +68,7 @@ issuers = Table(
     Column("labels", Text, nullable=False, default="*"),  # heard labels, space-separated
     Column("max_age_days", Integer, nullable=False, default=180),
     Column("audit_rate", Integer, nullable=False, default=5),  # hundredths
+    Column("min_agreement", Integer, nullable=False, default=95),  # hundredths
     Column("operator", Text),  # instances of one operator count once
     Column("created", BigInteger, nullable=False),
 )
@@ -110,6 +111,10 @@ images = Table(
     Column("pdq_quality", SmallInteger),
     Column("pdq_variants", LargeBinary),  # the 8 dihedral codes in a row, 256 bytes
     Column("phash", LargeBinary),
+    Column("keyed", LargeBinary),  # local and secret; only while decide.near_clean = "own"
+    Column("width", Integer),  # pixels, as displayed
+    Column("height", Integer),
+    Column("frames", Integer),  # how many the file holds; null: not known
     Column("media_type", Text),
     Column("inside", Text),  # what else the file holds, space-separated, e.g. appended-data
     Column("fingerprinted", Boolean, nullable=False, default=False),  # by us, in full
@@ -137,6 +142,7 @@ verdicts = Table(
     Column("frames_total", Integer, nullable=False, default=1),
     Column("epoch", Text),  # where a peer's row stands in its feed
     Column("seq", BigInteger),
+    Column("received", BigInteger, nullable=False, default=0),  # when it was stored here
     UniqueConstraint("image_id", "issuer_id", "feed", "pipeline_id", "basis", "rule"),
 )
 Index(

@@ -43,6 +43,7 @@ class MatchKind(StrEnum):
     CONTENT = "content"  # equal content digest
     NEAR = "near"  # PDQ distance <= 31, quality >= 50 on both sides, eight variants
     PROBABLE = "probable"  # PDQ 32..40, or pHash <= 47 to a code of our own
+    TWIN = "twin"  # nearly equal to a picture that is clean here (decide.near_clean)
     NONE = "none"
 
 
@@ -123,5 +124,6 @@ class Evidence:
 
     matches: tuple[Match, ...] = ()
     findings: tuple[FindingMatch, ...] = ()
+    twins: tuple[Match, ...] = ()  # clean candidates, where `decide.near_clean` allows them
     cut: bool = False  # the near search met its limit: there may be more than stands here
     compared: bool = True  # False: no PDQ was known, so near matches could not be looked for

@@ -11,7 +11,7 @@ from cache.rules import Rule
 from cache.verdict import Basis, Feed, Finding, Match, MatchKind, Verdict
 
 SECONDS_PER_DAY = 86_400
-KINDS = (MatchKind.EXACT, MatchKind.CONTENT, MatchKind.NEAR, MatchKind.PROBABLE, MatchKind.NONE)
+KINDS = (MatchKind.EXACT, MatchKind.CONTENT, MatchKind.NEAR, MatchKind.PROBABLE, MatchKind.TWIN)
 EXACT_KINDS = (MatchKind.EXACT, MatchKind.CONTENT)
 
 Rules = Mapping[str, Rule]

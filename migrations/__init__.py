@@ -15,7 +15,9 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, inspect
 
-import cache.feed_tables  # noqa: F401  # adds its tables to the metadata
+import cache.case_tables
+import cache.feed_tables
+import cache.trust_tables  # noqa: F401  # each adds its tables to the metadata
 from cache.database import READING, explained, make_engine, write_transaction
 from cache.errors import DatabaseNotOurs, DatabaseTooNew, DatabaseTooOld
 from cache.tables import metadata

@@ -2,7 +2,9 @@
 
 from alembic import context
 
-import cache.feed_tables  # noqa: F401  # adds its tables to the metadata
+import cache.case_tables
+import cache.feed_tables
+import cache.trust_tables  # noqa: F401  # each adds its tables to the metadata
 from cache.tables import metadata
 
 context.configure(

@@ -8,7 +8,9 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+import cache.case_tables  # noqa: F401
 import cache.feed_tables  # noqa: F401
+import cache.trust_tables  # noqa: F401
 import migrations
 from cache.database import Store, make_engine
 from cache.errors import DatabaseNotOurs, DatabaseTooNew, DatabaseTooOld, DatabaseUnavailable
