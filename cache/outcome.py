@@ -51,8 +51,8 @@ _SENTENCES = {
     Reason.PEERS_CONTRADICT_OWN: (
         "Trusted peers ({issuers}) flag {rules} with the flag quorum, but our own verdict clears."
     ),
-    Reason.BLAST_RADIUS: "Peers ({issuers}) flag {rules} with the flag quorum, but one of them caused"
-    " too many actions within the hour: a person has to look.",
+    Reason.BLAST_RADIUS: "Peers ({issuers}) flag {rules} with the flag quorum, but one of them"
+    " caused too many actions within the hour: a person has to look.",
     Reason.NEAR_UPHELD: "It is near{distance} a picture for which a person here upheld {rules}.",
     Reason.OWN_PAST_FLAG: "Our own verdict flagged {rules}, but it has expired or its pipeline is"
     " retired.",
