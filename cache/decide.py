@@ -260,12 +260,13 @@ def _peers_clear(case: _Case, throw: float) -> Outcome | None:
 def _twins_clear(case: _Case, evidence: Evidence, throw: float, now: int) -> Outcome | None:
     """Step 7 for a picture that is nearly one which is clean here (`decide.near_clean`).
 
-    Anything near or probably near that was ever flagged forbids it.
+    Any code of a flag within 40 bits forbids it, whether or not the flag counts here (what counts
+    ended in step 6), and so does a verdict of our own on this very picture that leaves a rule open.
     """
     judgement = case.judgement
-    if judgement.near_clean is NearClean.OFF or case.cut or not case.compared or case.findings:
+    if judgement.near_clean is NearClean.OFF or not case.compared or case.own_current:
         return None
-    if any(match.kind not in weigh.EXACT_KINDS for match in evidence.matches):
+    if any(m.kind not in weigh.EXACT_KINDS and _heard_flagging(m, judgement) for m in case.peers):
         return None
     twins = weigh.standing(evidence.twins)
     matches = _own_twins(case, twins, now) or _peers_twins(case, twins, now)
@@ -275,6 +276,10 @@ def _twins_clear(case: _Case, evidence: Evidence, throw: float, now: int) -> Out
     if judgement.audits and case.scan_left and throw < max(judgement.near_clean_audit, *rates):
         return _outcome(Decision.UNKNOWN, Reason.AUDIT, matches)
     return _outcome(Decision.CLEAN, Reason.NEAR_CLEAN, matches)
+
+
+def _heard_flagging(match: Match, judgement: Judgement) -> bool:
+    return judgement.trust_in(match.verdict.issuer).largest_flag_weight > 0
 
 
 def _own_twins(case: _Case, twins: Sequence[Match], now: int) -> list[Match]:

@@ -23,7 +23,7 @@ class _Reference:
     def __init__(self, evidence, judgement, now, can_scan, throw):
         self.j, self.now, self.throw = judgement, now, throw
         self.findings, self.cut = evidence.findings, evidence.cut
-        self.compared = evidence.compared
+        self.compared, self.twins = evidence.compared, evidence.twins
         self.own = [m for m in evidence.matches if m.verdict.issuer == SELF]
         alive = [m for m in evidence.matches if m.verdict.issuer != SELF and self._expires(m) > now]
         self.peers = [m for m in alive if not any(self._beats(o, m) for o in alive)]
@@ -48,8 +48,15 @@ class _Reference:
         self.rules = {n: r for n, r in self.j.rules.items() if n not in said}
         self.said = said
         return (
-            self.two() or self.three() or self.four() or self.five() or self.six() or self.seven()
-        )
+            self.two()
+            or self.three()
+            or self.four()
+            or self.five()
+            or self.six()
+            or self.seven()
+            or self.nearly()
+            or Decision.UNKNOWN
+        )  # 8
 
     def two(self):
         if any(self.flags(m.verdict) for m in self.current()):
@@ -57,9 +64,10 @@ class _Reference:
         return None
 
     def three(self):
-        if self.some_rule_reaches(EXACT):
-            return Decision.REVIEW if self.own_clears() else Decision.FLAGGED
-        return None
+        if not self.some_rule_reaches(EXACT):
+            return None
+        calm = self.some_rule_reaches(EXACT, without=self.j.tripped)  # "Blast radius"
+        return Decision.FLAGGED if calm and not self.own_clears() else Decision.REVIEW
 
     def four(self):
         for f in self.findings:
@@ -113,13 +121,54 @@ class _Reference:
             group = self._group(m)
             groups[group] = max(groups.get(group, 0), min(self.clean(m), limit))
         if not counted or sum(groups.values()) < self.j.clean_quorum:
-            return Decision.UNKNOWN  # 8
+            return None
         rate = max(self.j.trust_in(m.verdict.issuer).audit_rate for m in counted)
         if self.j.audits and self.can_scan and self.throw < rate:
             return Decision.UNKNOWN
         if not self.compared:  # "the first hit pays the perceptual path once"
             return Decision.UNKNOWN
         return Decision.CLEAN
+
+    def nearly(self):
+        """`decide.near_clean`: a twin of what is clean here, and nothing flagged within 40."""
+        if self.j.near_clean == "off" or not self.compared or self.current():
+            return None
+        for m in self.peers:
+            trust = self.j.trust_in(m.verdict.issuer)
+            weights = [trust.flag, *(t.flag or 0 for t in trust.labels.values())]
+            heard = trust.state is PeerState.TRUSTED and trust.heard and max(weights) > 0
+            if m.kind not in EXACT and heard:
+                return None
+        last = [m for m in self.twins if not any(self._beats(o, m) for o in self.twins)]
+        last = list({self._state_key(m): m for m in last}.values())
+        makers = [m for m in last if m.verdict.issuer == SELF and self.own_twin(m)]
+        if not makers and self.j.near_clean == "peers":
+            makers = self.twin_of_peers(last)
+        if not makers:
+            return None
+        rates = [5 * self.j.trust_in(m.verdict.issuer).audit_rate for m in makers]
+        audited = self.throw < max([self.j.near_clean_audit, *rates])
+        audited = audited and self.j.audits and self.can_scan
+        return Decision.UNKNOWN if audited else Decision.CLEAN
+
+    def own_twin(self, m):
+        current = self._state(m) in (PipelineState.DEFAULT, PipelineState.ACCEPTED)
+        whole = m.verdict.frames_seen >= m.verdict.frames_total
+        cleared = all(self.truth(rule, m.verdict) is False for rule in self.rules.values())
+        return current and whole and cleared and self._alive(m)
+
+    def twin_of_peers(self, twins):
+        theirs = [m for m in twins if m.verdict.issuer != SELF and self._expires(m) > self.now]
+        limit = 10**9 if self.j.has_scanner else self.j.clean_quorum / 2
+        for picture in sorted({m.verdict.sha256 for m in theirs}):
+            counted = [m for m in theirs if m.verdict.sha256 == picture and self.clean(m) > 0]
+            groups: dict[Any, Any] = {}
+            for m in counted:
+                group = self._group(m)
+                groups[group] = max(groups.get(group, 0), min(self.clean(m), limit))
+            if counted and sum(groups.values()) >= self.j.clean_quorum:
+                return counted
+        return []
 
     # --- reading verdicts
     def truth(self, rule, verdict, hears=lambda label: True):
@@ -192,11 +241,11 @@ class _Reference:
             return 0
         return min([self._label_weight(trust, x, "clean") for x in labels or {""}])
 
-    def some_rule_reaches(self, kinds):
+    def some_rule_reaches(self, kinds, without=frozenset()):
         for name in self.rules:
             groups: dict[Any, Any] = {}
             for m in self.peers:
-                if m.kind in kinds:
+                if m.kind in kinds and m.verdict.issuer not in without:
                     group = self._group(m)
                     groups[group] = max(groups.get(group, 0), self.weight(m, name))
             if sum(groups.values()) >= self.j.flag_quorum:

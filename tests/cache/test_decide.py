@@ -3,9 +3,9 @@
 import pytest
 
 from cache.decide import decide
-from cache.judgement import LabelTrust, PeerState, Trust
+from cache.judgement import LabelTrust, NearClean, PeerState, Trust
 from cache.outcome import Reason, explain
-from cache.verdict import Decision, Evidence, Feed, MatchKind
+from cache.verdict import Decision, Evidence, Feed, Match, MatchKind
 from tests.cache.pictures import (
     ALSO,
     BAD,
@@ -377,3 +377,44 @@ def test_8_without_evidence_it_is_unknown():
     outcome = decide(Evidence(), judgement(), now=NOW, can_scan=True)
     _ends(outcome, UNKNOWN, Reason.NO_EVIDENCE)
     assert outcome.kind is MatchKind.NONE
+
+
+def twin(found, distance=4):
+    return Match(MatchKind.TWIN, found, distance)
+
+
+NEARLY = judgement(near_clean=NearClean.OWN)
+
+
+def test_a_twin_that_our_own_verdict_clears_is_clean_where_the_admin_allows_it():
+    found = Evidence(twins=(twin(verdict(GOOD)),))
+    outcome = decide(found, NEARLY, now=NOW, can_scan=True, throw=0.9)
+    assert (outcome.decision, outcome.reason) == (Decision.CLEAN, Reason.NEAR_CLEAN)
+    assert "nearly (4 bits)" in explain(outcome)
+    assert decide(found, judgement(), now=NOW, can_scan=True).decision is Decision.UNKNOWN
+
+
+def test_a_twin_settles_nothing_where_our_own_verdict_on_the_picture_leaves_a_rule_open():
+    open_here = exact(verdict(OPEN, pipeline=ALSO))
+    found = Evidence((open_here,), twins=(twin(verdict(GOOD, sha256=OTHER)),))
+    assert decide(found, NEARLY, now=NOW, can_scan=True, throw=0.9).decision is Decision.UNKNOWN
+
+
+def test_a_near_clean_hit_is_audited_five_times_as_often():
+    found = Evidence(twins=(twin(verdict(GOOD, A)),))
+    peers = judgement(near_clean=NearClean.PEERS, audits=True, trust={A: trusted(audit_rate=0.1)})
+    for throw, decision in ((0.49, Decision.UNKNOWN), (0.5, Decision.CLEAN)):
+        outcome = decide(found, peers, now=NOW, can_scan=True, throw=throw)
+        assert outcome.decision is decision
+
+
+def test_a_peers_verdict_on_a_twin_counts_only_where_peers_are_allowed():
+    found = Evidence(twins=(twin(verdict(GOOD, A)),))
+    assert decide(found, NEARLY, now=NOW, can_scan=True, throw=0.9).decision is Decision.UNKNOWN
+
+
+def test_past_the_blast_radius_a_peer_only_asks_for_review():
+    found = evidence(*(exact(verdict(BAD, peer, feed=Feed.FLAGGED)) for peer in (A, B)))
+    outcome = decide(found, judgement(tripped=frozenset({A})), now=NOW, can_scan=True)
+    assert (outcome.decision, outcome.reason) == (Decision.REVIEW, Reason.BLAST_RADIUS)
+    assert decide(found, judgement(), now=NOW, can_scan=True).decision is Decision.FLAGGED

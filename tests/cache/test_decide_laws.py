@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 
 from cache import weigh
 from cache.decide import decide
-from cache.judgement import Judgement, LabelTrust, PeerState, PipelineState, PipelineTerms, Trust
+from cache.judgement import (
+    Judgement,
+    LabelTrust,
+    NearClean,
+    PeerState,
+    PipelineState,
+    PipelineTerms,
+    Trust,
+)
 from cache.outcome import Reason, explain
 from cache.rules import parse
 from cache.verdict import (
@@ -109,13 +117,14 @@ def findings(kinds=(*EXACT_KINDS, *CLOSE_KINDS)):
     )
 
 
-def evidences(of_matches=None, of_findings=None, most_findings=2):
+def evidences(of_matches=None, of_findings=None, most_findings=2, *, twins=False):
     of_matches = matches() if of_matches is None else of_matches
     of_findings = findings() if of_findings is None else of_findings
     return st.builds(
         Evidence,
         st.lists(of_matches, max_size=6).map(tuple),
         st.lists(of_findings, max_size=most_findings).map(tuple),
+        st.lists(TWINS, max_size=2).map(tuple) if twins else st.just(()),
     )
 
 
@@ -144,6 +153,9 @@ JUDGEMENTS = st.builds(
     flag_quorum=st.sampled_from([30, 100, 200]),
     audits=st.booleans(),
     has_scanner=st.booleans(),
+    near_clean=st.sampled_from(NearClean),
+    near_clean_audit=st.sampled_from([0.0, 0.25]),
+    tripped=st.sampled_from([frozenset(), frozenset({A}), frozenset({A, B, C})]),
 )
 ASKS = st.fixed_dictionaries(
     {"now": st.just(NOW), "can_scan": st.booleans(), "throw": st.sampled_from([0.1, 0.9])}
@@ -156,6 +168,15 @@ CLEARING = matches(
         issuers=st.sampled_from([A, B, C]), scores=st.just(GOOD), lives=st.just((NOW - 1, NOW + 1))
     ).map(lambda verdict: replace(verdict, feed=Feed.CLEAN, pipeline=OURS, frames_total=1)),
     EXACT_KINDS,
+)
+TWINS = matches(
+    st.one_of(
+        models(scores=st.sampled_from([GOOD, GOOD, OPEN])),
+        models(scores=st.just(GOOD), lives=st.just((NOW - 1, NOW + 1))).map(
+            lambda v: replace(v, feed=v.feed and Feed.CLEAN, pipeline=OURS, frames_total=1)
+        ),
+    ),
+    [MatchKind.TWIN],
 )
 MOSTLY_CLEAN = st.builds(
     lambda clearing, others: Evidence((*clearing, *others)),
@@ -175,11 +196,11 @@ KIND_JUDGEMENTS = JUDGEMENTS.map(
 
 
 @law
-@given(evidences(), JUDGEMENTS, ASKS)
+@given(evidences(twins=True), JUDGEMENTS, ASKS)
 def test_any_evidence_is_decided_and_explained(evidence, judgement, ask):
     outcome = decide(evidence, judgement, **ask)
     assert outcome.decision in SEVERITY
-    assert all(match in evidence.matches for match in outcome.matches)
+    assert all(match in (*evidence.matches, *evidence.twins) for match in outcome.matches)
     assert all(finding in evidence.findings for finding in outcome.findings)
     assert explain(outcome).endswith(".")
 
@@ -211,7 +232,7 @@ def test_no_clean_rests_on_a_near_match(evidence, judgement, ask):
 
 
 @law
-@given(evidences(most_findings=0), JUDGEMENTS, ASKS, findings(EXACT_KINDS))
+@given(evidences(most_findings=0, twins=True), JUDGEMENTS, ASKS, findings(EXACT_KINDS))
 def test_a_persons_finding_always_wins(evidence, judgement, ask, finding):
     outcome = decide(replace(evidence, findings=(finding,)), judgement, **ask)
     if finding.finding is Finding.UPHELD:
@@ -228,7 +249,9 @@ FLAGGING = models(scores=st.sampled_from([BAD, GORY])).map(
 
 
 @law
-@given(evidences(of_findings=findings(CLOSE_KINDS)), JUDGEMENTS, ASKS, matches(FLAGGING))
+@given(
+    evidences(of_findings=findings(CLOSE_KINDS), twins=True), JUDGEMENTS, ASKS, matches(FLAGGING)
+)
 def test_one_more_flagging_verdict_never_turns_a_decision_towards_clean(
     evidence, judgement, ask, flag
 ):
@@ -240,7 +263,7 @@ def test_one_more_flagging_verdict_never_turns_a_decision_towards_clean(
 
 @law
 @given(
-    evidences(),
+    evidences(twins=True),
     JUDGEMENTS,
     ASKS,
     matches(
@@ -256,17 +279,18 @@ def test_a_peer_of_weight_0_changes_nothing(evidence, judgement, ask, match, tru
 
 
 @law
-@given(st.data(), evidences(), JUDGEMENTS, ASKS)
+@given(st.data(), evidences(twins=True), JUDGEMENTS, ASKS)
 def test_the_order_of_the_evidence_does_not_matter(data, evidence, judgement, ask):
     shuffled = Evidence(
         tuple(data.draw(st.permutations(evidence.matches))),
         tuple(data.draw(st.permutations(evidence.findings))),
+        tuple(data.draw(st.permutations(evidence.twins))),
     )
     assert decide(shuffled, judgement, **ask) == decide(evidence, judgement, **ask)
 
 
 @law
-@given(evidences(), JUDGEMENTS, ASKS)
+@given(evidences(twins=True), JUDGEMENTS, ASKS)
 def test_deciding_equals_deciding_without_what_expired_but_for_own_flags(evidence, judgement, ask):
     def stays(match):
         verdict = match.verdict
@@ -276,7 +300,11 @@ def test_deciding_equals_deciding_without_what_expired_but_for_own_flags(evidenc
         age_limit = judgement.trust[verdict.issuer].max_age_days * DAY
         return min(verdict.expires, verdict.issued + age_limit) > NOW
 
-    kept = replace(evidence, matches=tuple(filter(stays, evidence.matches)))
+    kept = replace(
+        evidence,
+        matches=tuple(filter(stays, evidence.matches)),
+        twins=tuple(filter(stays, evidence.twins)),
+    )
     assert decide(kept, judgement, **ask) == decide(evidence, judgement, **ask)
 
 
@@ -319,7 +347,7 @@ SCANNED = models(
 
 
 @law
-@given(evidences(), JUDGEMENTS, ASKS, SCANNED)
+@given(evidences(twins=True), JUDGEMENTS, ASKS, SCANNED)
 def test_after_a_scan_by_the_default_pipeline_over_all_labels_nothing_is_unknown(
     evidence, judgement, ask, scan
 ):
@@ -377,3 +405,53 @@ def test_where_nothing_can_scan_only_missing_evidence_is_unknown(evidence, judge
     outcome = decide(evidence, judgement, **(ask | {"can_scan": False}))
     if outcome.decision is Decision.UNKNOWN:
         assert outcome.reason is Reason.NO_EVIDENCE
+
+
+@law
+@given(evidences(twins=True), JUDGEMENTS, ASKS)
+def test_with_near_clean_off_no_near_match_ever_yields_clean(evidence, judgement, ask):
+    judgement = replace(judgement, near_clean=NearClean.OFF)
+    without = replace(evidence, twins=())
+    assert decide(evidence, judgement, **ask) == decide(without, judgement, **ask)
+
+
+ONLY_TWINS = st.lists(TWINS, min_size=1, max_size=3).map(lambda twins: Evidence(twins=tuple(twins)))
+CLOSE_FLAGS = matches(FLAGGING, CLOSE_KINDS)
+
+
+@often_clean
+@given(ONLY_TWINS, KIND_JUDGEMENTS, ASKS)
+def test_a_near_clean_of_our_own_rests_on_our_own_verdicts(evidence, judgement, ask):
+    judgement = replace(judgement, near_clean=NearClean.OWN)
+    outcome = decide(evidence, judgement, **ask)
+    assume(outcome.decision is Decision.CLEAN)
+    assert outcome.reason is Reason.NEAR_CLEAN
+    assert {match.verdict.issuer for match in outcome.matches} == {SELF}
+    assert all(judgement.pipelines[match.verdict.pipeline].current for match in outcome.matches)
+
+
+@often_clean
+@given(ONLY_TWINS, KIND_JUDGEMENTS, ASKS, CLOSE_FLAGS)
+def test_a_flag_that_counts_within_40_bits_forbids_near_clean(evidence, judgement, ask, flag):
+    state = judgement.terms(flag.verdict).state if judgement.terms(flag.verdict) else None
+    assume(flag.verdict.issuer != SELF or state not in (None, PipelineState.SHADOW))
+    trust = {
+        origin: replace(trust, flag=30, max_age_days=366)
+        for origin, trust in judgement.trust.items()
+    }
+    assume(flag.verdict.issuer == SELF or flag.verdict.expires > NOW)
+    more = replace(evidence, matches=(flag,))
+    outcome = decide(more, replace(judgement, trust=trust), **ask)
+    assert outcome.decision is not Decision.CLEAN
+
+
+@law
+@given(evidences(), JUDGEMENTS, ASKS)
+def test_a_tripped_peer_asks_for_review_where_it_would_have_flagged(evidence, judgement, ask):
+    calm = decide(evidence, replace(judgement, tripped=frozenset()), **ask)
+    tripped = decide(evidence, judgement, **ask)
+    if calm.decision is Decision.FLAGGED and tripped.decision is not Decision.FLAGGED:
+        assert (calm.reason, tripped.reason) == (Reason.PEERS_FLAG, Reason.BLAST_RADIUS)
+        assert tripped.decision is Decision.REVIEW
+    else:
+        assert tripped.decision is calm.decision

@@ -13,6 +13,7 @@ from tests.cache.test_decide_laws import (
     CLEARING,
     JUDGEMENTS,
     KIND_JUDGEMENTS,
+    TWINS,
     findings,
     matches,
 )
@@ -29,19 +30,21 @@ def _row(match):
     )
 
 
-def _evidences(of_matches, of_findings):
+def _evidences(of_matches, of_findings, most=7):
     """Evidence as a database can hold it: no row twice, no two findings in one second."""
     return st.builds(
-        lambda rows, found, cut, compared: Evidence(
+        lambda rows, found, cut, compared, twins: Evidence(
             tuple(rows),
             tuple(replace(f, decided=f.decided - 9 * i) for i, f in enumerate(found)),
+            tuple(twins),
             cut,
             compared,
         ),
-        st.lists(of_matches, max_size=7, unique_by=_row),
+        st.lists(of_matches, max_size=most, unique_by=_row),
         of_findings,
         st.sampled_from([False, False, False, True]),
         st.sampled_from([True, True, True, False]),
+        st.lists(TWINS, max_size=3, unique_by=_row),
     )
 
 
@@ -51,6 +54,12 @@ RARELY_FINDINGS = st.one_of(st.just([]), st.just([]), st.lists(findings(), max_s
 @as_often_as_it_can
 @given(_evidences(matches(), RARELY_FINDINGS), JUDGEMENTS, ASKS)
 def test_any_evidence_is_decided_as_the_design_reads(evidence, judgement, ask):
+    assert decide(evidence, judgement, **ask).decision is reference(evidence, judgement, **ask)
+
+
+@as_often_as_it_can
+@given(_evidences(matches(), st.just([]), most=1), KIND_JUDGEMENTS, ASKS)
+def test_twins_alone_are_decided_as_the_design_reads(evidence, judgement, ask):
     assert decide(evidence, judgement, **ask).decision is reference(evidence, judgement, **ask)
 
 
