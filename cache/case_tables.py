@@ -48,7 +48,8 @@ cases = Table(  # open -> upheld | dismissed | escalated; any of them -> reopene
     Column("embargo", Boolean, nullable=False, default=False),  # set by escalating
     Column("opened", BigInteger, nullable=False),
     Column("changed", BigInteger, nullable=False),
-    Column("recheck", BigInteger, index=True),  # when the first of its grounds lapses
+    Column("recheck", BigInteger, index=True),  # when it is looked at again; null: never
+    Column("recheck_reason", Text),  # why, where it is no expiry
     sqlite_autoincrement=True,
 )
 

@@ -1,0 +1,100 @@
+"""Notes which rows of peers that came or went bear on something here; a queue that others empty.
+
+A row that came bears on a picture fingerprinted here: by its sha256, or by the content it claims,
+where a verdict of ours has the same. One that went bears on what a case rests on. Near matches
+need no note: whoever follows `codes.changed` meets them. Nearly every row of a peer is of a
+picture that was never met here, so each costs a look into indexes and nothing more. What follows
+of a note is left to `cases`. Wants a write transaction.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Insert,
+    bindparam,
+    delete,
+    exists,
+    insert,
+    literal,
+    or_,
+    select,
+)
+
+from cache.case_tables import arrivals, case_grounds, prints
+from cache.rows import batches
+from cache.tables import images, verdicts
+from cache.verdict import Feed
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A row of a peer that came, or went: of which picture, through which feed."""
+
+    id: int
+    image_id: int
+    issuer_id: int
+    feed: Feed
+    gone: bool
+
+
+_THEIRS, _OURS = verdicts.alias("theirs"), verdicts.alias("ours")
+_ISSUER = bindparam("issuer_id", type_=verdicts.c.issuer_id.type)
+_FEED = bindparam("feed", type_=arrivals.c.feed.type)
+_PRINTED = exists().where(prints.c.image_id == images.c.id)
+_EQUALS_OURS = exists().where(
+    _THEIRS.c.image_id == images.c.id,
+    _THEIRS.c.issuer_id == _ISSUER,
+    _THEIRS.c.feed == _FEED,
+    _OURS.c.content == _THEIRS.c.content,
+    _OURS.c.feed == int(Feed.OWN),
+)
+_RESTED_ON = exists().where(
+    case_grounds.c.of_image_id == images.c.id,
+    case_grounds.c.issuer_id == _ISSUER,
+    case_grounds.c.gone.is_(None),
+)
+
+
+def _noting(bears: ColumnElement[bool], *, gone: bool) -> Insert:
+    wanted = images.c.id.in_(bindparam("image_ids", expanding=True, type_=images.c.id.type))
+    rows = select(images.c.id, _ISSUER, _FEED, literal(gone)).where(wanted, bears)
+    return insert(arrivals).from_select(["image_id", "issuer_id", "feed", "gone"], rows)
+
+
+_CAME = _noting(or_(_PRINTED, _EQUALS_OURS), gone=False)
+_WENT = _noting(_RESTED_ON, gone=True)
+
+
+def note_arrivals(
+    connection: Connection,
+    issuer_id: int,
+    feed: Feed,
+    image_ids: Iterable[int],
+    *,
+    gone: bool,
+) -> None:
+    """Note of a peer's rows on these pictures (row ids) those that bear on something here.
+
+    To be called when rows that came are stored, and when rows that went are deleted.
+    """
+    statement = _WENT if gone else _CAME
+    for some in batches(sorted(set(image_ids))):
+        values = {"issuer_id": issuer_id, "feed": int(feed), "image_ids": list(some)}
+        connection.execute(statement, values)
+
+
+def waiting_arrivals(connection: Connection, limit: int) -> list[Arrival]:
+    """Return the oldest notes, at most `limit`."""
+    rows = connection.execute(select(arrivals).order_by(arrivals.c.id).limit(limit))
+    return [
+        Arrival(row.id, row.image_id, row.issuer_id, Feed(row.feed), bool(row.gone)) for row in rows
+    ]
+
+
+def forget_arrivals(connection: Connection, done: Sequence[Arrival]) -> None:
+    """Drop notes, in the transaction that holds what followed of them."""
+    for some in batches([one.id for one in done]):
+        connection.execute(delete(arrivals).where(arrivals.c.id.in_(some)))
