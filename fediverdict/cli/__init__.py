@@ -18,6 +18,7 @@ from fediverdict.cli.peers import peers
 from fediverdict.cli.policy import policy
 from fediverdict.cli.scan import scan
 from fediverdict.cli.serve import serve
+from fediverdict.cli.stats import stats
 from fediverdict.cli.testcard import testcard
 from fediverdict.cli.tokens import tokens
 from fediverdict.cli.watch import watch
@@ -57,6 +58,7 @@ for command in (
     followers,
     tokens,
     policy,
+    stats,
     testcard,
     db,
     demo,
