@@ -11,18 +11,19 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from typing import Protocol
 
 from sqlalchemy import Connection
 
 from cache.database import Store
 from cache.decide import decide
-from cache.lookup import evidence, own_fingerprint
+from cache.lookup import Guards, Twins, evidence, own_fingerprint
 from cache.near import NearIndex
 from cache.secret import audit_throw, frame_seed, instance_secret
 from cache.verdict import Decision, FingerprintLike
 from fediverdict.config import Share
 from fediverdict.judgement import Judgements
-from fediverdict.look import Answer, Look, could_not, own_verdicts
+from fediverdict.look import Answer, Look, Query, could_not, own_verdicts
 from fediverdict.recording import Recorder, Scan
 from fediverdict.scanning import Scanner
 from fediverdict.scoring import Scorer
@@ -31,13 +32,20 @@ from scanner.decoding.fingerprint import sha256_of
 from scanner.decoding.pool import DecodePool, Opened
 from scanner.errors import OverLimit, Undecodable
 
-__all__ = ["Answer", "Judge", "Look"]
+__all__ = ["Answer", "Judge", "Look", "Tally"]
+
+
+class Tally(Protocol):
+    """Counts what is answered."""
+
+    def answered(self, answer: Answer) -> None:
+        """Count one answer; takes no time."""
 
 
 class Judge:
     """Answers for pictures; one for each process."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # one a part
         self,
         store: Store,
         judgements: Judgements,
@@ -45,13 +53,19 @@ class Judge:
         scanner: Scanner | None,
         shadow: Scanner | None = None,
         clock: Callable[[], float] = time.time,
+        *,
+        near: NearIndex | None = None,
+        guards: Guards | None = None,
+        twins: Twins | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self.store, self.judgements, self.scanner = store, judgements, scanner
         self.limits, self._pool, self._clock = pool.limits, pool, clock
         self._shadow = shadow
         self._scorer = Scorer(scanner, shadow, judgements.breaks_a_rule) if scanner else None
         self._recorder = Recorder(judgements, clock)
-        self._near = NearIndex()
+        self._near = near or NearIndex()
+        self._guards, self._twins, self._tally = guards, twins, tally
         self._secret = store.write_now(instance_secret)
         self._flights: dict[bytes, asyncio.Task[Answer]] = {}
 
@@ -68,7 +82,10 @@ class Judge:
         else:
             answer = await self._joined(data, key)
         await self.share([answer], share)
-        return replace(answer.named(name), seconds=time.perf_counter() - started)
+        answer = replace(answer.named(name), seconds=time.perf_counter() - started)
+        if self._tally is not None:
+            self._tally.answered(answer)
+        return answer
 
     async def look(self, data: bytes, sha256: bytes) -> Look | Answer:
         """Look a picture up, decoding it only where that is needed; no scan, no write.
@@ -167,52 +184,43 @@ class Judge:
         scan = Scan(opened.facts, scored, shadow)
         await self.store.write_together(self._recorder.record, scan)
         self.judgements.forget_unless_known(scored.classifier.pipeline_id)
-        look = await self.store.read(self._after_scan, opened.facts)
+        look = await self.store.read(self._after_scan, Query.of_facts(opened.facts))
         return look.answer(scanned=True)
 
     def _open(self, data: bytes, sha256: bytes) -> AbstractAsyncContextManager[Opened]:
         return self._pool.open(data, sha256, seed=frame_seed(self._secret, sha256))
 
     async def _look_at(self, facts: Facts) -> Look:
-        look = await self.store.read(self._look_up, facts.fingerprint, facts.pdq_variants)
-        return replace(look, media_type=facts.media_type, inside=facts.inside)
+        return await self.store.read(self._look_up, Query.of_facts(facts))
 
     def _look_again(self, connection: Connection, sha256: bytes) -> Look | None:
         known = own_fingerprint(connection, sha256)
-        if known is None:
-            return None
-        look = self._look_up(connection, known, known.variants)
-        return replace(look, media_type=known.media_type, inside=known.inside)
+        return None if known is None else self._look_up(connection, Query.of_known(known))
 
     def _look_up_given(self, connection: Connection, given: FingerprintLike) -> Look:
         known = self._look_again(connection, given.sha256)
-        return known or self._look_up(connection, given, ())
+        return known or self._look_up(connection, Query(given))
 
-    def _look_up(
-        self, connection: Connection, fingerprint: FingerprintLike, variants: Sequence[bytes]
-    ) -> Look:
-        can_scan = self.scanner is not None
-        return self._decided(connection, fingerprint, variants, can_scan=can_scan)
+    def _look_up(self, connection: Connection, query: Query) -> Look:
+        return self._decided(connection, query, can_scan=self.scanner is not None)
 
-    def _after_scan(self, connection: Connection, facts: Facts) -> Look:
-        found, variants = facts.fingerprint, facts.pdq_variants
-        look = self._decided(connection, found, variants, can_scan=False)
-        return replace(look, media_type=facts.media_type, inside=facts.inside)
+    def _after_scan(self, connection: Connection, query: Query) -> Look:
+        return self._decided(connection, query, can_scan=False)
 
-    def _decided(
-        self,
-        connection: Connection,
-        fingerprint: FingerprintLike,
-        variants: Sequence[bytes],
-        *,
-        can_scan: bool,
-    ) -> Look:
-        found = evidence(connection, self._near, fingerprint=fingerprint, variants=variants)
+    def _decided(self, connection: Connection, query: Query, *, can_scan: bool) -> Look:
+        found = evidence(
+            connection,
+            self._near,
+            fingerprint=query.fingerprint,
+            variants=query.variants,
+            guards=self._guards,
+            twins=self._twins,
+        )
         outcome = decide(
             found,
             self.judgements.current(connection),
             now=int(self._clock()),
             can_scan=can_scan,
-            throw=audit_throw(self._secret, found, fingerprint.sha256),
+            throw=audit_throw(self._secret, found, query.fingerprint.sha256),
         )
-        return Look(fingerprint, found, outcome)
+        return Look(query.fingerprint, found, outcome, query.media_type, query.inside)

@@ -1,8 +1,9 @@
 """What this instance makes of one picture: a look at what is held, and the answer it ends in."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from cache.lookup import StoredFingerprint
 from cache.outcome import Outcome, explain
 from cache.verdict import (
     SELF,
@@ -14,9 +15,34 @@ from cache.verdict import (
     MatchKind,
     Verdict,
 )
+from scanner.decoding.facts import Facts
 from scanner.errors import OverLimit, Undecodable
 from scanner.formats.inside import Inside
 from scanner.formats.media_types import is_mismatch
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A picture that is asked about, with whatever is known of it besides its fingerprint.
+
+    Twins need the canvas as well: of a picture that was just decoded it stands in `facts`, of
+    one that was fingerprinted here before in its row, of fingerprints alone nowhere.
+    """
+
+    fingerprint: FingerprintLike
+    variants: Sequence[bytes] = ()
+    media_type: str | None = None
+    inside: tuple[str, ...] = ()
+
+    @classmethod
+    def of_facts(cls, facts: Facts) -> "Query":
+        """Return a picture that was decoded now."""
+        return cls(facts.fingerprint, facts.pdq_variants, facts.media_type, facts.inside)
+
+    @classmethod
+    def of_known(cls, known: StoredFingerprint) -> "Query":
+        """Return a picture that was fingerprinted here before."""
+        return cls(known, known.variants, known.media_type, known.inside)
 
 
 @dataclass(frozen=True, slots=True)
