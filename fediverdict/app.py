@@ -14,12 +14,14 @@ from fediverdict.config import Config
 from fediverdict.judge import Judge
 from fediverdict.parts import build_federation, build_judge
 from fediverdict.problems import problems
+from fediverdict.tally import CountTally
 from scanner.errors import ModelError
 
 logger = logging.getLogger(__name__)
 
 JUDGE = web.AppKey("judge", Judge)
 FEDERATION = web.AppKey("federation", Federation)
+TALLY = web.AppKey("tally", CountTally)
 
 
 def build_app(config: Config, store: Store) -> web.Application:
@@ -27,13 +29,15 @@ def build_app(config: Config, store: Store) -> web.Application:
     app = web.Application(
         middlewares=[problems], client_max_size=config.federation.activity_bytes + 1
     )
-    judge = app[JUDGE] = build_judge(config, store)
+    tally = app[TALLY] = CountTally(store)
+    judge = app[JUDGE] = build_judge(config, store, tally=tally)
     rules = judge.judgements.rule_texts
     federation = app[FEDERATION] = build_federation(config, store, rules)
     api = Api(config, store, judge)
     app.add_routes(api.routes())
     app.on_shutdown.append(api.stop)
     app.add_routes(federation.routes())
+    app.cleanup_ctx.append(_counts)  # closed after all who answer
     app.cleanup_ctx.append(_decoders)
     app.cleanup_ctx.append(_federation_loops)
     if config.scanner.preload:
@@ -45,6 +49,11 @@ async def _federation_loops(app: web.Application) -> AsyncIterator[None]:
     await app[FEDERATION].start()
     yield
     await app[FEDERATION].stop()
+
+
+async def _counts(app: web.Application) -> AsyncIterator[None]:
+    yield
+    await app[TALLY].close()
 
 
 async def _decoders(app: web.Application) -> AsyncIterator[None]:

@@ -14,7 +14,7 @@ from federation.keystore import ensure_keys
 from federation.origin import parse_origin
 from federation.service import Federation
 from fediverdict.config import Config
-from fediverdict.judge import Judge
+from fediverdict.judge import Judge, Tally
 from fediverdict.judgement import Judgements
 from fediverdict.scanning import Scanner
 from scanner.classifiers.engine import Purpose, is_installed, what_is_missing
@@ -31,9 +31,17 @@ def clock() -> int:
 
 
 def build_judge(
-    config: Config, store: Store, *, can_scan: bool = True, purpose: Purpose = "serve"
+    config: Config,
+    store: Store,
+    *,
+    can_scan: bool = True,
+    purpose: Purpose = "serve",
+    tally: Tally | None = None,
 ) -> Judge:
-    """Return a judge over `store`; it scans only where the config allows and the caller wants."""
+    """Return a judge over `store`; it scans only where the config allows and the caller wants.
+
+    `tally` is told of every answer.
+    """
     policy = load_policy(config.scanner.policy)
     has_scanner = config.scanner.enabled and is_installed(config.scanner, policy)
     if can_scan and config.scanner.enabled and not has_scanner:
@@ -48,7 +56,8 @@ def build_judge(
         store.write_now(_seed, judgements)
     if can_scan:
         store.write_now(judgements.settle, clock())
-    return Judge(store, judgements, DecodePool(config.scanner, config.limits), scanner, shadow)
+    pool = DecodePool(config.scanner, config.limits)
+    return Judge(store, judgements, pool, scanner, shadow, tally=tally)
 
 
 def _shadow(config: Config, purpose: Purpose) -> Scanner | None:

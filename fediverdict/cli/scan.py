@@ -34,6 +34,7 @@ from fediverdict.progress import Progress
 from fediverdict.seen import FOUND
 from fediverdict.source_scan import SourceScan, Wanted
 from fediverdict.stopping import run_until_stopped, stop_on_signals
+from fediverdict.tally import CountTally
 from scanner.errors import ScannerError
 from scanner.policy import load_policy
 from scanner.sources.settings import SourceSettings
@@ -121,11 +122,13 @@ async def _scan(context: Context, asked: Pass, report: Report) -> Run | None:
         make_folder(state_dir)
         busy = f"{asked.name} is being scanned by another process; wait for it, or stop it"
         with alone(state_dir / f"scan-{source_id}.lock", busy):
-            judge = build_judge(context.config, context.store, purpose="scan")
+            tally = CountTally(context.store)
+            judge = build_judge(context.config, context.store, purpose="scan", tally=tally)
             try:
                 return await _judged(context, asked, judge, source, source_id, report)
             finally:
                 judge.close()
+                await tally.close()
 
 
 async def _judged(

@@ -22,6 +22,7 @@ from fediverdict.parts import build_judge
 from fediverdict.seen import Seen
 from fediverdict.source_scan import SourceScan
 from fediverdict.stopping import run_until_stopped, stop_on_signals
+from fediverdict.tally import CountTally
 from fediverdict.watching import Watching
 from scanner.sources.settings import SourceSettings
 from scanner.sources.source import Source
@@ -60,7 +61,10 @@ async def _watch(
     for source in named.values():
         async with opened(source):  # raises where no waiting helps: a client is not installed
             pass
-    judge = build_judge(context.config, context.store, purpose="serve")  # it shares the machine
+    tally = CountTally(context.store)
+    judge = build_judge(  # with "serve", for it shares the machine
+        context.config, context.store, purpose="serve", tally=tally
+    )
     try:
         with ExitStack() as locks, stop_on_signals(lambda: report.warn("stopping")) as stop:
             asked = _Asked(prefix, settings, report, locks)
@@ -70,6 +74,7 @@ async def _watch(
             await _together(watches, stop)
     finally:
         judge.close()
+        await tally.close()
 
 
 async def _together(watches: "Sequence[_Watch]", stop: asyncio.Event) -> None:

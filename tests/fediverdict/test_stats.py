@@ -1,18 +1,27 @@
 """`fediverdict stats`: what it sums up, what it estimates, and what it says where nothing is."""
 
+import asyncio
 import json
+import shutil
 import time
+from pathlib import Path
 
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 
+import scanner
 from cache.counts import Counts, day_of, store_counts
 from cache.database import Store
 from cache.settings import PeerDefaults
 from cache.trust import add_peer
 from cache.verdict import Decision
+from fediverdict import parts
+from fediverdict.app import build_app
 from fediverdict.config import load_config
 from fediverdict.statistics import read_stats, stats_json
 from fediverdict.tally import How
+from tests.fakes.scanner import FakeScanner
+from tests.fediverdict.test_judge import GREEN, png
 
 PEER = "https://peer.example"
 DAY = 20_000
@@ -101,3 +110,45 @@ def test_the_table_names_share_time_peers_and_matches(run, config):
 @pytest.mark.parametrize(("days", "code"), [(0, 2), (1, 0), (400, 0), (401, 2)])
 def test_the_days_have_limits(run, config, days, code):
     assert run("stats", "--days", days, config=config).code == code
+
+
+@pytest.fixture
+def scanning(tmp_path, run, monkeypatch):
+    """Return the config of an instance that scans a folder with a scanner that needs no torch."""
+    monkeypatch.setattr(parts, "Scanner", lambda *_: FakeScanner())
+    monkeypatch.setattr(parts, "is_installed", lambda *_: True)
+    path = tmp_path / "config.toml"
+    path.write_text('[sources.here]\npath = "pictures"\n')
+    assert run("init", config=path).code == 0
+    return path
+
+
+def test_a_scan_and_a_server_are_counted(tmp_path, run, scanning, monkeypatch):
+    """The same picture twice in a folder, then posted: one scan, two reuses; the bad one fails."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name, data in {"a": png(GREEN), "b": png(GREEN), "c": b"no picture"}.items():
+        (folder / f"{name}.png").write_bytes(data)
+    shutil.copy(Path(scanner.__file__).parent / "testcard.png", folder / "testcard.png")
+    assert run("scan", "here", config=scanning).code == 1  # the test card is flagged
+    token = run("tokens", "create", "t", "--scope", "scan", config=scanning).out.split()[-1]
+    monkeypatch.chdir(tmp_path)
+    asyncio.run(_post(load_config(scanning), token, png(GREEN)))
+    shown = json.loads(run("stats", "--json", config=scanning).out)
+    assert shown["answers"] == {
+        "reused": {"clean": 2},
+        "scanned": {"clean": 1},
+        "open": {},
+        "failed": {"undecodable": 1},
+    }
+    assert shown["reused_by_match"] == {"exact": 2}
+
+
+async def _post(config, token, data):
+    store = Store.open(config.database.url)
+    app = build_app(config, store)
+    headers = {"Authorization": f"Bearer {token}"}
+    async with TestClient(TestServer(app)) as client:
+        answer = await client.post("/api/v1/scan", data=data, headers=headers)
+        assert (await answer.json())["scanned"] is False
+    store.close()
