@@ -169,6 +169,12 @@ class Store:
         """Do as `write` and block; never from within `fn`, nor from an event loop."""
         return self._submit(lambda c, _: fn(c, *args, **kwargs)).result()
 
+    def write_later(
+        self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
+        """Queue `fn` for the writer thread and return at once; may be called within a read."""
+        return self._submit(lambda c, _: fn(c, *args, **kwargs))
+
     def close(self) -> None:
         """Finish the writes that wait, then let go of every connection."""
         self._closed = True

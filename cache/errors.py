@@ -39,3 +39,19 @@ class TokenExists(CacheError):
 
 class UnknownRun(CacheError):
     """There is no run of that number; `fediverdict apply` lists the runs."""
+
+
+class AllowListFull(CacheError):
+    """The allow-list holds `decide.allow_entries` entries; remove some, or raise that setting."""
+
+
+class NotAllowed(CacheError):
+    """There is no such entry of the allow-list; see `fediverdict allow list`."""
+
+
+class NotHeld(CacheError):
+    """No code of that picture is held; see `fediverdict codes held`."""
+
+
+class BadListName(CacheError):
+    """A hash list has a name of lower-case letters, digits and single hyphens."""

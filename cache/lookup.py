@@ -88,6 +88,9 @@ class Guards(Protocol):
     def only_suspects(self, connection: Connection, hit: NearCode, pdq: bytes) -> bool:
         """Tell whether this near code may do no more than ask for a scan of the picture."""
 
+    def seen(self, fingerprint: FingerprintLike, hits: Sequence[NearCode]) -> None:
+        """Note the codes near a picture that was fingerprinted here; writes nothing by itself."""
+
 
 class Twins(Protocol):
     """Finds the pictures here that one is nearly equal to, as `decide.near_clean` allows."""
@@ -201,11 +204,13 @@ def evidence(
     """
     matches, found = _exact(connection, fingerprint)
     hits = _near(connection, near, fingerprint, variants or _identity(fingerprint))
+    cut = met_limit(hits)  # as found: what a guard holds back was found all the same
+    hits = [hit for hit in hits if not _is_itself(hit, fingerprint)]
     if guards is not None and fingerprint.pdq is not None:
         hits = [_guarded(connection, guards, hit, fingerprint.pdq) for hit in hits]
+        if variants:  # computed here; what a client claims proves no picture
+            guards.seen(fingerprint, hits)
     for hit in hits:
-        if _is_itself(hit, fingerprint):
-            continue
         matches = _verdicts_of(connection, hit) | matches
         if hit.own:
             found = _findings_of(connection, hit) | found
@@ -213,7 +218,7 @@ def evidence(
         tuple(matches.values()),
         tuple(found.values()),
         tuple(_twins_of(connection, twins, fingerprint)) if twins is not None else (),
-        cut=met_limit(hits),
+        cut=cut,
         compared=near is None or (bool(fingerprint.pdq) and fingerprint.pdq_quality is not None),
     )
 

@@ -38,12 +38,16 @@ class DecideSettings(_Settings):
     clean_quorum: QuorumInFile = 1.0
     flag_quorum: QuorumInFile = 2.0
     near_clean: OnlyOff = "off"
+    allow_entries: Annotated[int, Field(ge=0, le=10_000)] = 1_000
+    hot_hash_pictures: Annotated[int, Field(ge=1, le=10_000)] = 100
 
 
 class TrustSettings(_Settings):
     """`[trust]`."""
 
     audit: OnlyOff = "off"
+    blast_radius_actions: Annotated[int, Field(ge=1)] = 10
+    blast_radius_share: Annotated[float, Field(ge=0.00001, le=1.0)] = 0.001
 
 
 class PeerDefaults(_Settings):

@@ -5,15 +5,18 @@ adds to them or replaces one by name, `[pipelines.ID]` lists another pipeline wi
 its own. The policy `test` with the bundled model is listed already, so that two fresh installs
 understand each other. What the tables say is read again when it is older than a second. The
 pipeline of `[scanner.shadow]` is read by the thresholds of its own policy, and changes no decision.
+Peers past the blast radius (`cache.blast`) are told of by the writer that is handed in.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from sqlalchemy import Connection
 
+from cache.blast import HOUR_SECONDS, BlastRadius, tell_tripped
 from cache.errors import RuleError
-from cache.judgement import Judgement, PipelineState, PipelineTerms, label_truth
+from cache.guards import Later, log_failure
+from cache.judgement import Judgement, NearClean, PipelineState, PipelineTerms, label_truth
 from cache.own_pipelines import (
     load_own_pipelines,
     refresh_thresholds,
@@ -41,7 +44,15 @@ TEST = "test"
 class Judgements:
     """Gives the judgement of now; a change of trust shows within a second."""
 
-    def __init__(self, config: Config, policy: Policy, *, has_scanner: bool = True) -> None:
+    def __init__(
+        self,
+        config: Config,
+        policy: Policy,
+        *,
+        has_scanner: bool = True,
+        clock: Callable[[], float] = time.time,
+        later: Later | None = None,
+    ) -> None:
         _refuse_untaught(config.scanner, policy, "scanner.model")
         self.config, self.policy = config, policy
         self.rule_texts = {**policy.rules, **config.rules}
@@ -52,6 +63,9 @@ class Judgements:
         if self._shadow_policy is not None:
             _refuse_untaught(shadow, self._shadow_policy, "scanner.shadow.model")
         self._listed = _listed(config)
+        self._clock, self._later = clock, later
+        self._blast = BlastRadius(config.trust)
+        self._told: dict[str, int] = {}  # when the admin was last told of a peer
         self._read_at = float("-inf")
         self._read_in: Snapshot | None = None
         self._judgement: Judgement | None = None
@@ -60,15 +74,17 @@ class Judgements:
     def current(self, connection: Connection) -> Judgement:
         """Return what deciding needs now.
 
-        The tables are read at most once a second, and on SQLite only after a commit.
+        The tables are read at most once a second, and on SQLite only after a commit, or while a
+        peer is past the blast radius: that ends by itself.
         """
         snapshot, held, forgotten = snapshot_of(connection), self._judgement, self._forgotten
         if held is not None:
-            if snapshot is not None and snapshot is self._read_in:
+            if snapshot is not None and snapshot is self._read_in and not held.tripped:
                 return held
             if time.monotonic() - self._read_at <= TABLE_SECONDS:
                 return held
         judgement = self._read(connection)
+        self._tell(judgement.tripped)
         if forgotten == self._forgotten:
             self._judgement = judgement
             self._read_at, self._read_in = time.monotonic(), snapshot
@@ -180,7 +196,18 @@ class Judgements:
             flag_quorum=hundredths(self.config.decide.flag_quorum),
             audits=self.config.trust.audit != "off",
             has_scanner=self._has_scanner,
+            near_clean=NearClean(self.config.decide.near_clean),
+            near_clean_audit=min(1.0, 5 * self.config.peers.defaults.audit_rate),
+            tripped=self._blast.tripped(connection, int(self._clock())),
         )
+
+    def _tell(self, tripped: frozenset[str]) -> None:
+        """Let the admin be told of peers past the blast radius, once an hour each."""
+        now = int(self._clock())
+        new = [origin for origin in tripped if self._told.get(origin, 0) <= now - HOUR_SECONDS]
+        if self._later is not None and new:
+            self._later(tell_tripped, new, now).add_done_callback(log_failure)
+            self._told |= dict.fromkeys(new, now)
 
     def _in_force(self, own: dict[str, PipelineTerms]) -> dict[str, PipelineTerms]:
         """Return our pipelines; the one in use takes the thresholds of today."""

@@ -8,6 +8,7 @@ from importlib import metadata
 from sqlalchemy import Connection
 
 from cache.database import Store
+from cache.guards import TableGuards
 from cache.seeding import is_seeded, seed_test_card
 from federation.instance import Instance
 from federation.keystore import ensure_keys
@@ -51,13 +52,21 @@ def build_judge(
     if has_scanner and can_scan:
         scanner = Scanner(config.scanner, policy, purpose)
         shadow = _shadow(config, purpose)
-    judgements = Judgements(config, policy, has_scanner=has_scanner)
+    later = store.write_later if can_scan else None  # what only looks changes nothing
+    judgements = Judgements(config, policy, has_scanner=has_scanner, later=later)
     if not store.read_now(is_seeded):
         store.write_now(_seed, judgements)
     if can_scan:
         store.write_now(judgements.settle, clock())
-    pool = DecodePool(config.scanner, config.limits)
-    return Judge(store, judgements, pool, scanner, shadow, tally=tally)
+    return Judge(
+        store,
+        judgements,
+        DecodePool(config.scanner, config.limits),
+        scanner,
+        shadow,
+        guards=TableGuards(config.decide, later),
+        tally=tally,
+    )
 
 
 def _shadow(config: Config, purpose: Purpose) -> Scanner | None:
