@@ -6,14 +6,18 @@ import click
 
 from cache.errors import CacheError
 from federation.errors import BadHandle, FederationError
+from fediverdict.cli.allow import allow_group
 from fediverdict.cli.apply import apply
+from fediverdict.cli.codes import codes
 from fediverdict.cli.context import Context, pass_context, printable
 from fediverdict.cli.database import db
 from fediverdict.cli.demo import demo
+from fediverdict.cli.exchange import export_command, import_command
 from fediverdict.cli.followers import followers
 from fediverdict.cli.init import init
 from fediverdict.cli.lookup import explain, lookup
 from fediverdict.cli.model import model
+from fediverdict.cli.panic import panic_command
 from fediverdict.cli.peers import peers
 from fediverdict.cli.policy import policy
 from fediverdict.cli.scan import scan
@@ -59,6 +63,11 @@ for command in (
     tokens,
     policy,
     stats,
+    export_command,
+    import_command,
+    allow_group,
+    codes,
+    panic_command,
     testcard,
     db,
     demo,

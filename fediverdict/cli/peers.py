@@ -181,7 +181,7 @@ def _named(known: list[Peer], name: str) -> Peer:
     """Return the peer of an origin, a host or a handle; raises UsageError."""
     host = name.rpartition("@")[2].removeprefix("https://").removeprefix("http://").rstrip("/")
     for peer in known:
-        if host == peer.origin.partition("://")[2]:
+        if name == peer.origin or host == peer.origin.partition("://")[2]:
             return peer
     raise UsageError(f"{name} is no peer known here; follow one of its feeds first")
 
