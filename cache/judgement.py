@@ -71,8 +71,10 @@ class Trust:
     heard: frozenset[str] = frozenset({EVERY_LABEL})
     max_age_days: int = 180
     operator: str | None = None  # instances of one operator count once
-    audit_rate: float = 0.05  # 0..1, the share of clean hits that are scanned all the same
+    audit_rate: float = 0.05  # 0..1, the share of clean hits that are scanned all the same, now
     state: PeerState = PeerState.OBSERVED
+    audit_floor: float = 0.05  # what `audit_rate` falls to while its record is good
+    min_agreement: float = 0.95  # 0..1, below it its flags weigh nothing any more
 
     def hears(self, label: str) -> bool:
         """Tell whether this peer is heard for `label`."""

@@ -1,19 +1,24 @@
 """Keeps whom this instance trusts, and how far: peers, their weights, their states.
 
 Decides how trust is stored and what follows for the near-match index when a weight rises from 0
-or falls to it. What the weights lead to is left to `decide`.
+or falls to it; cases that rest on a peer are looked at again when anything of its trust changes.
+What the weights lead to is left to `decide`, when a weight falls by itself to `comparing`.
 """
 
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, delete, func, select
 
+from cache import cases
+from cache.agreement import audit_rate
 from cache.errors import UnknownPeer
 from cache.judgement import LabelTrust, PeerState, Trust
 from cache.peer_rows import settle_peer_codes
 from cache.rows import insert_into
 from cache.settings import PeerDefaults, hundredths
 from cache.tables import issuers, label_weights, verdicts
+from cache.track_record import ANY
+from cache.trust_tables import agreements
 from cache.verdict import SELF, Feed
 
 
@@ -44,6 +49,7 @@ def add_peer(connection: Connection, origin: str, defaults: PeerDefaults, *, now
             labels=" ".join(sorted(defaults.labels)),
             max_age_days=defaults.max_age_days,
             audit_rate=hundredths(defaults.audit_rate),
+            min_agreement=hundredths(defaults.min_agreement),
             created=now,
         )
         .on_conflict_do_nothing(index_elements=["origin"])
@@ -67,6 +73,7 @@ def set_trust(connection: Connection, origin: str, trust: Trust) -> None:
     The peer's codes enter or leave the near-match index when its flag weight leaves or meets 0.
     """
     row_id = peer_id(connection, origin)
+    before = load_trust(connection)[origin]
     connection.execute(
         issuers.update()
         .where(issuers.c.id == row_id)
@@ -76,12 +83,52 @@ def set_trust(connection: Connection, origin: str, trust: Trust) -> None:
             flag_weight=trust.flag,
             labels=" ".join(sorted(trust.heard)),
             max_age_days=trust.max_age_days,
-            audit_rate=hundredths(trust.audit_rate),
+            audit_rate=hundredths(trust.audit_floor),
+            min_agreement=hundredths(trust.min_agreement),
             operator=trust.operator,
         )
     )
     _set_labels(connection, row_id, trust)
     settle_peer_codes(connection, row_id)
+    if (changed := _what_changed(before, trust)) is not None:
+        cases.recheck_issuer(connection, row_id, reason=f"{origin} {changed}")
+
+
+def end_weight(
+    connection: Connection, origin: str, *, clean: bool = False, flag: bool = False
+) -> bool:
+    """Let a peer's clean or flag weight fall to 0, those of labels too; tells whether it weighed.
+
+    Without any weight left it is observed again; a suspension stays.
+    """
+    trust = load_trust(connection)[origin]
+    after = without_weight(trust, clean=clean, flag=flag)
+    if after == trust:
+        return False
+    set_trust(connection, origin, after)
+    return True
+
+
+def without_weight(trust: Trust, *, clean: bool = False, flag: bool = False) -> Trust:
+    """Return the trust with these weights at 0, those of labels too."""
+    labels = {
+        label: LabelTrust(
+            0 if clean and terms.clean else terms.clean, 0 if flag and terms.flag else terms.flag
+        )
+        for label, terms in trust.labels.items()
+    }
+    fallen = replace(
+        trust, clean=0 if clean else trust.clean, flag=0 if flag else trust.flag, labels=labels
+    )
+    ends = trust.state is PeerState.TRUSTED and not weighs(fallen)
+    return replace(fallen, state=PeerState.OBSERVED) if ends else fallen
+
+
+def weighs(trust: Trust) -> bool:
+    """Tell whether any weight is over 0, whatever the peer's state."""
+    weights = [trust.clean, trust.flag]
+    weights += [w or 0 for terms in trust.labels.values() for w in (terms.clean, terms.flag)]
+    return any(weights)
 
 
 def set_state(connection: Connection, origin: str, state: PeerState) -> None:
@@ -113,11 +160,30 @@ def list_peers(connection: Connection) -> list[Peer]:
     ]
 
 
+def _what_changed(before: Trust, after: Trust) -> str | None:
+    """Return what is another now of all that deciding goes by, in words; None for nothing."""
+    if before.state is not after.state:
+        return f"is {after.state} now"
+    if (before.clean, before.flag, before.labels) != (after.clean, after.flag, after.labels):
+        return "has other weights now"
+    same = (before.heard, before.max_age_days, before.operator) == (
+        after.heard,
+        after.max_age_days,
+        after.operator,
+    )
+    return None if same else "is heard otherwise now"
+
+
 def _peers(connection: Connection) -> list[Peer]:
     overrides: dict[int, dict[str, LabelTrust]] = {}
     for row in connection.execute(select(label_weights)):
         terms = LabelTrust(row.clean_weight, row.flag_weight)
         overrides.setdefault(row.issuer_id, {})[row.label] = terms
+    since_false = select(agreements.c.issuer_id, agreements.c.since_false)
+    compared = {
+        row.issuer_id: row.since_false
+        for row in connection.execute(since_false.where(agreements.c.label == ANY))
+    }
     rows = connection.execute(
         select(issuers).where(issuers.c.origin != SELF).order_by(issuers.c.origin)
     ).all()
@@ -132,8 +198,10 @@ def _peers(connection: Connection) -> list[Peer]:
                 heard=frozenset(row.labels.split()),
                 max_age_days=row.max_age_days,
                 operator=row.operator,
-                audit_rate=row.audit_rate / 100,
+                audit_rate=audit_rate(row.audit_rate / 100, compared.get(row.id, 0)),
                 state=PeerState(row.state),
+                audit_floor=row.audit_rate / 100,
+                min_agreement=row.min_agreement / 100,
             ),
         )
         for row in rows

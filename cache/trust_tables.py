@@ -39,6 +39,7 @@ comparisons = Table(  # what was compared already: once a picture, issuer and fe
     Column("sha256", LargeBinary, nullable=False),
     Column("result", Text, nullable=False),  # agreed | false-clean | false-flag
     Column("labels", Text, nullable=False),  # on which they differ, space-separated
+    Column("counted", Text, nullable=False),  # the labels it is counted for, space-separated
     Column("by_person", Boolean, nullable=False),  # a person's finding settled it
     Column("compared", BigInteger, nullable=False),
 )

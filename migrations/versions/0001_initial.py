@@ -394,6 +394,7 @@ def upgrade() -> None:
         sa.Column("sha256", sa.LargeBinary(), nullable=False),
         sa.Column("result", sa.Text(), nullable=False),
         sa.Column("labels", sa.Text(), nullable=False),
+        sa.Column("counted", sa.Text(), nullable=False),
         sa.Column("by_person", sa.Boolean(), nullable=False),
         sa.Column("compared", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
