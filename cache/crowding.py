@@ -26,8 +26,12 @@ def thin_out(
     feed: Feed,
     image_ids: Sequence[int],
     contents: Sequence[bytes],
-) -> None:
-    """Drop what is too much on these pictures (by id) and these contents, the oldest first."""
+) -> set[int]:
+    """Drop what is too much on these pictures (by id) and these contents, the oldest first.
+
+    Return the ids of the pictures on which rows went, or are found by their sha256 alone.
+    """
+    thinned: set[int] = set()
     of_feed = (verdicts.c.issuer_id == issuer_id) & (verdicts.c.feed == int(feed))
     newest = (verdicts.c.issued.desc(), verdicts.c.id.desc())
     for some in batches(image_ids):
@@ -37,11 +41,15 @@ def thin_out(
             rows = select(verdicts.c.id).where(of_feed, verdicts.c.image_id == image_id)
             surplus = rows.order_by(*newest).offset(MAX_ROWS_A_PICTURE)
             connection.execute(delete(verdicts).where(verdicts.c.id.in_(surplus)))
+            thinned.add(image_id)
     for some_contents in batches(contents):
         alike = select(verdicts.c.content).where(of_feed, verdicts.c.content.in_(some_contents))
         common = alike.group_by(verdicts.c.content).having(func.count() > MAX_ROWS_A_CONTENT)
         for content in connection.execute(common).scalars().all():
             rows = select(verdicts.c.id).where(of_feed, verdicts.c.content == content)
             surplus = rows.order_by(*newest).offset(MAX_ROWS_A_CONTENT)
+            here = select(verdicts.c.image_id).where(verdicts.c.id.in_(surplus))
+            thinned |= set(connection.execute(here).scalars())
             hidden = update(verdicts).where(verdicts.c.id.in_(surplus)).values(content=None)
             connection.execute(hidden)
+    return thinned

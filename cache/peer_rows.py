@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection, delete, select
 
+from cache.arrivals import note_arrivals
 from cache.codes import Code, code_of, set_codes
 from cache.crowding import thin_out
 from cache.record import VERDICT_KEY, image_rows, pipeline_rows, verdict_values
@@ -45,11 +46,13 @@ def record_attestations(
     gone = retracted_early(connection, follow_id, rows)
     kept = _newest([row for row in rows if place_of(row) not in gone])
     image_ids = image_rows(connection, (row.sha256 for row in kept), now=now)
-    _upsert(connection, issuer_id, feed, kept, image_ids)
+    _upsert(connection, issuer_id, feed, kept, image_ids, now)
+    note_arrivals(connection, issuer_id, feed, image_ids.values(), gone=False)
     freed, missing = free(connection, issuer_id, feed, retractions)
     remember(connection, follow_id, missing, now)
     contents = {row.content for row in kept if row.content is not None}
-    thin_out(connection, issuer_id, feed, list(image_ids.values()), list(contents))
+    thinned = thin_out(connection, issuer_id, feed, list(image_ids.values()), list(contents))
+    note_arrivals(connection, issuer_id, feed, freed | thinned, gone=True)
     if feed is Feed.FLAGGED:
         settle_peer_codes(connection, issuer_id, {*image_ids.values(), *freed})
 
@@ -66,6 +69,7 @@ def withdraw_rows(
         chosen += [verdicts.c.epoch == epoch, verdicts.c.seq > after_seq]
     gone = connection.execute(select(verdicts.c.image_id).where(*chosen)).scalars().all()
     connection.execute(delete(verdicts).where(*chosen))
+    note_arrivals(connection, issuer_id, feed, gone, gone=True)
     if feed is Feed.FLAGGED:
         settle_peer_codes(connection, issuer_id, gone)
     return len(gone)
@@ -116,6 +120,7 @@ def _upsert(
     feed: Feed,
     rows: Sequence[Verdict],
     image_ids: dict[bytes, int],
+    now: int,
 ) -> None:
     if not rows:
         return
@@ -130,7 +135,7 @@ def _upsert(
             "image_id": image_ids[row.sha256],
             "issuer_id": issuer_id,
             "pipeline_id": by_id[row.pipeline] if row.pipeline else 0,
-            **verdict_values(row, feed),
+            **verdict_values(row, feed, now=now),
         }
         for row in rows
     ]

@@ -12,8 +12,9 @@ from hashlib import sha256 as sha256_of
 from typing import NamedTuple
 
 import rfc8785
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, exists, select
 
+from cache.case_tables import prints
 from cache.errors import UnknownPipeline
 from cache.judgement import Judgement, PeerState, PipelineState
 from cache.rows import batches, insert_into, scores_text, upsert
@@ -45,15 +46,35 @@ class Computed(NamedTuple):
     variants: Sequence[bytes] = ()
     media_type: str | None = None
     inside: Sequence[str] = ()  # what else the file holds, words of the scanner
+    keyed: bytes | None = None  # local and secret
+    width: int | None = None  # pixels, as displayed
+    height: int | None = None
+    frames: int | None = None  # how many the file holds
 
 
 def record_images(connection: Connection, computed: Iterable[Computed], *, now: int) -> None:
-    """Store what this instance computed of pictures; of one sha256 the last one stays."""
+    """Store what this instance computed of pictures; of one sha256 the last one stays.
+
+    Each enters `prints` once, so that whoever follows that table meets every picture.
+    """
     rows = [_image_values(one, now) for one in computed]
     if not rows:
         return
     updated = tuple(name for name in rows[0] if name not in ("sha256", "created"))
     connection.execute(upsert(connection.dialect.name, images, ("sha256",), updated), rows)
+    for some in batches([one["sha256"] for one in rows]):
+        connection.execute(_PRINT, {"hashes": some})
+
+
+_PRINT = prints.insert().from_select(
+    ["image_id"],
+    select(images.c.id)
+    .where(
+        images.c.sha256.in_(bindparam("hashes", expanding=True, type_=images.c.sha256.type)),
+        ~exists().where(prints.c.image_id == images.c.id),
+    )
+    .order_by(images.c.id),
+)
 
 
 def _image_values(one: Computed, now: int) -> dict[str, object]:
@@ -65,6 +86,10 @@ def _image_values(one: Computed, now: int) -> dict[str, object]:
         "pdq_quality": fingerprint.pdq_quality,
         "pdq_variants": b"".join(one.variants) or None,
         "phash": fingerprint.phash,
+        "keyed": one.keyed,
+        "width": one.width,
+        "height": one.height,
+        "frames": one.frames,
         "media_type": one.media_type,
         "inside": " ".join(one.inside) or None,
         "fingerprinted": True,
@@ -156,7 +181,7 @@ def record_verdicts(
     by_id = pipeline_rows(connection, (verdict.pipeline or "" for verdict in new))
     image_ids = image_rows(connection, (verdict.sha256 for verdict in new), now=now)
     rows = [
-        verdict_values(verdict, Feed.OWN)
+        verdict_values(verdict, Feed.OWN, now=now)
         | {
             "image_id": image_ids[verdict.sha256],
             "issuer_id": issuer_id,
@@ -174,7 +199,7 @@ VERDICT_KEY = ("image_id", "issuer_id", "feed", "pipeline_id", "basis", "rule")
 """What is unique in `verdicts`."""
 
 
-def verdict_values(verdict: Verdict, feed: Feed) -> dict[str, object]:
+def verdict_values(verdict: Verdict, feed: Feed, *, now: int) -> dict[str, object]:
     """Return a verdict's columns, but for the row ids of image, issuer and pipeline."""
     return {
         "feed": int(feed),
@@ -191,6 +216,7 @@ def verdict_values(verdict: Verdict, feed: Feed) -> dict[str, object]:
         "frames_total": verdict.frames_total,
         "epoch": verdict.epoch,
         "seq": verdict.seq,
+        "received": now,
     }
 
 

@@ -42,8 +42,7 @@ class Recorder:
 
     def remember(self, connection: Connection, known: Sequence[Facts]) -> None:
         """Keep the fingerprints that were computed, so the next request decodes nothing."""
-        computed = [Computed(f.fingerprint, f.pdq_variants, f.media_type, f.inside) for f in known]
-        record_images(connection, computed, now=self._now)
+        record_images(connection, [_computed(facts) for facts in known], now=self._now)
 
     def record(self, connection: Connection, scans: Sequence[Scan]) -> None:
         """Store scans; what already stands in a feed stays true."""
@@ -106,6 +105,18 @@ class Recorder:
             frames_seen=scored.frames_seen,
             frames_total=facts.frames_total,
         )
+
+
+def _computed(facts: Facts) -> Computed:
+    return Computed(
+        facts.fingerprint,
+        facts.pdq_variants,
+        facts.media_type,
+        facts.inside,
+        width=facts.width,
+        height=facts.height,
+        frames=facts.frames_total,
+    )
 
 
 def _by_pipeline(

@@ -7,13 +7,15 @@ import pytest
 from sqlalchemy import event, func, select
 
 from cache import crowding, retractions
+from cache.arrivals import forget_arrivals, waiting_arrivals
+from cache.case_tables import case_grounds, cases
 from cache.errors import UnknownPeer, UnknownPipeline
 from cache.feed_tables import early_retractions, follows
 from cache.judgement import LabelTrust, PeerState, Trust
 from cache.lookup import evidence
 from cache.near import NearIndex
 from cache.peer_rows import record_attestations, withdraw_rows
-from cache.record import pipeline_row
+from cache.record import image_row, pipeline_row, record_image
 from cache.settings import PeerDefaults
 from cache.tables import codes, verdicts
 from cache.trust import add_peer, list_peers, load_trust, set_state, set_trust
@@ -69,7 +71,7 @@ def row(seq, *, picture=PICTURE, epoch="e1", feed=Feed.CLEAN, issued=NOW, **chan
     return Verdict(**(values | changes))
 
 
-def apply(store, issuer_id, rows=(), retractions=(), feed=Feed.CLEAN):
+def apply(store, issuer_id, rows=(), retractions=(), feed=Feed.CLEAN, now=NOW):
     store.write_now(
         record_attestations,
         issuer_id=issuer_id,
@@ -77,7 +79,7 @@ def apply(store, issuer_id, rows=(), retractions=(), feed=Feed.CLEAN):
         follow_id=int(feed),
         rows=list(rows),
         retractions=list(retractions),
-        now=NOW,
+        now=now,
     )
 
 
@@ -232,7 +234,7 @@ def test_a_flat_picture_of_a_peer_gets_no_code(store, peer):
 
 
 def test_trust_is_stored_as_it_was_set(store, peer):
-    assert store.read_now(load_trust)[ORIGIN] == Trust()
+    assert store.read_now(load_trust)[ORIGIN] == Trust(audit_rate=1.0)
     trust = Trust(
         clean=35,
         flag=70,
@@ -240,8 +242,10 @@ def test_trust_is_stored_as_it_was_set(store, peer):
         heard=frozenset({"gore", "shape"}),
         max_age_days=9,
         operator="someone",
-        audit_rate=0.2,
+        audit_rate=1.0,  # nothing was compared yet
         state=PeerState.TRUSTED,
+        audit_floor=0.2,
+        min_agreement=0.9,
     )
     for _ in range(2):
         store.write_now(set_trust, ORIGIN, trust)
@@ -253,9 +257,14 @@ def test_a_new_peer_takes_the_defaults_and_is_observed_unless_they_weigh(store):
     warm = PeerDefaults(clean_weight=0.29, flag_weight=1.0, labels=("gore",), audit_rate=0.5)
     store.write_now(add_peer, "https://w.example", warm, now=NOW)
     assert store.read_now(load_trust) == {
-        "https://n.example": Trust(),
+        "https://n.example": Trust(audit_rate=1.0),
         "https://w.example": Trust(
-            29, 100, heard=frozenset({"gore"}), audit_rate=0.5, state=PeerState.TRUSTED
+            29,
+            100,
+            heard=frozenset({"gore"}),
+            audit_rate=1.0,
+            state=PeerState.TRUSTED,
+            audit_floor=0.5,
         ),
     }
 
@@ -263,7 +272,7 @@ def test_a_new_peer_takes_the_defaults_and_is_observed_unless_they_weigh(store):
 def test_adding_a_peer_twice_keeps_what_was_set(store, peer):
     store.write_now(set_trust, ORIGIN, TRUSTED)
     assert store.write_now(add_peer, ORIGIN, PeerDefaults(), now=NOW) == peer
-    assert store.read_now(load_trust)[ORIGIN] == TRUSTED
+    assert store.read_now(load_trust)[ORIGIN] == replace(TRUSTED, audit_rate=1.0)
 
 
 def test_peers_are_listed_with_what_is_stored_of_them(store, peer):
@@ -382,3 +391,60 @@ def test_a_row_without_pdq_does_not_take_the_code_of_another_on_the_same_picture
     near = fingerprint("another", pdq=PICTURE.pdq)
     found = store.read_now(evidence, NearIndex(), fingerprint=near).matches
     assert {match.kind for match in found} == {MatchKind.NEAR}
+
+
+# --- what others are told -------------------------------------------------------------------
+def received(store):
+    rows = select(verdicts.c.seq, verdicts.c.received).order_by(verdicts.c.seq)
+    return [tuple(one) for one in store.read_now(lambda c: c.execute(rows).all())]
+
+
+def test_a_row_says_when_it_was_stored_and_keeps_that_when_its_page_comes_again(store, peer):
+    apply(store, peer, [row(1)], now=NOW + 5)
+    apply(store, peer, [row(1), row(2, picture=fingerprint("b"))], now=NOW + 9)
+    assert received(store) == [(1, NOW + 5), (2, NOW + 9)]
+
+
+def arrived(store):
+    """What was noted since the last call, as (feed, gone)."""
+
+    def act(connection):
+        noted = waiting_arrivals(connection, 100)
+        forget_arrivals(connection, noted)
+        return [(one.feed, one.gone) for one in noted]
+
+    return store.write_now(act)
+
+
+def rest_a_case_on(store, issuer_id, picture=PICTURE):
+    def act(connection):
+        image_id = image_row(connection, picture.sha256, now=NOW)
+        texts = {"state": "open", "rules": "pattern", "reason": ""}
+        connection.execute(cases.insert().values(id=1, opened=NOW, changed=NOW, **texts))
+        ground = {"image_id": image_id, "of_image_id": image_id, "kind": "exact"}
+        ground |= {"rule": "pattern", "acted": True, "added": NOW}
+        connection.execute(case_grounds.insert().values(case_id=1, issuer_id=issuer_id, **ground))
+
+    store.write_now(act)
+
+
+def test_a_row_on_a_picture_fingerprinted_here_is_noted_and_one_on_another_is_not(store, peer):
+    store.write_now(record_image, PICTURE, now=NOW)
+    apply(store, peer, [row(1), row(2, picture=fingerprint("b"))])
+    assert arrived(store) == [(Feed.CLEAN, False)]
+
+
+@pytest.mark.parametrize("how", ["retracted", "withdrawn", "crowded out"])
+def test_a_row_that_a_case_rests_on_is_noted_when_it_goes(store, peer, how, monkeypatch):
+    apply(store, peer, [row(1, feed=Feed.FLAGGED)], feed=Feed.FLAGGED)
+    rest_a_case_on(store, peer)
+    match how:
+        case "retracted":
+            apply(store, peer, retractions=[("e1", 1)], feed=Feed.FLAGGED)
+        case "withdrawn":
+            store.write_now(withdraw_rows, issuer_id=peer, feed=Feed.FLAGGED, epoch="e1")
+        case _:
+            monkeypatch.setattr(crowding, "MAX_ROWS_A_CONTENT", 1)
+            other = row(2, picture=fingerprint("b", content=PICTURE.content), issued=NOW + 1)
+            apply(store, peer, [replace(other, feed=Feed.FLAGGED)], feed=Feed.FLAGGED)
+    assert arrived(store) == [(Feed.FLAGGED, True)]

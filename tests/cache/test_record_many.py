@@ -5,6 +5,7 @@ import random
 import pytest
 import sqlalchemy as sa
 
+from cache.case_tables import prints
 from cache.codes import Code, set_codes
 from cache.errors import UnknownPipeline
 from cache.judgement import Judgement, PipelineState, PipelineTerms
@@ -228,3 +229,33 @@ def test_what_stands_in_our_feeds_is_told_of_many_at_once(store):
         return published_among(connection, [picture.sha256 for picture in pictures])
 
     assert store.write_now(act) == {picture.sha256 for picture in pictures[:2]}
+
+
+# --- what stands beside a fingerprint -----------------------------------------------------------
+def _prints(connection):
+    rows = sa.select(images.c.sha256).join_from(prints, images).order_by(prints.c.id)
+    return list(connection.execute(rows).scalars())
+
+
+def test_a_picture_that_was_fingerprinted_here_is_printed_once(store):
+    a, b, c = (fingerprint(name) for name in "abc")
+    for pictures in ([a, b], [b, a], [c, a]):
+        store.write_now(record_images, [Computed(one) for one in pictures], now=NOW)
+    store.write_now(image_rows, [fingerprint("known by its hash alone").sha256], now=NOW)
+    printed = store.read_now(_prints)
+    assert set(printed[:2]) == {a.sha256, b.sha256}
+    assert printed[2:] == [c.sha256]
+
+
+def test_the_canvas_the_frames_and_the_keyed_hash_are_kept(store):
+    computed = Computed(fingerprint("a"), keyed=b"k" * 32, width=640, height=480, frames=3)
+    store.write_now(record_images, [computed], now=NOW)
+    columns = sa.select(images.c.keyed, images.c.width, images.c.height, images.c.frames)
+    assert store.read_now(lambda c: c.execute(columns).one()) == (b"k" * 32, 640, 480, 3)
+
+
+def test_a_verdict_of_ours_says_when_it_was_stored(store):
+    store.write_now(_described)
+    store.write_now(record_verdicts, [own_verdict(GOOD, fingerprint("a"))], JUDGEMENT, now=NOW + 7)
+    received = sa.select(verdicts.c.received)
+    assert store.read_now(lambda c: c.execute(received).scalar_one()) == NOW + 7
