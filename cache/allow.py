@@ -14,9 +14,11 @@ from sqlalchemy import Connection, delete, func, select
 
 from cache.case_tables import allowed
 from cache.errors import AllowListFull, NotAllowed
+from cache.hot import bears_finding
 from cache.near import CODE_BYTES, NEAR_BITS
 from cache.rows import insert_into
 from cache.tables import codes, images, issuers
+from cache.verdict import SELF
 
 _CODES_AT_ONCE = 50_000
 
@@ -39,6 +41,7 @@ class FlaggedCode:
     sha256: bytes
     origin: str
     distance: int
+    upheld: bool  # or escalated, by a person here: it keeps its effect beside any entry
 
 
 class Surroundings:
@@ -87,20 +90,28 @@ def codes_near(connection: Connection, pdq: bytes) -> list[FlaggedCode]:
 
     Goes through all of them; for a person's question, not for the hot path.
     """
-    rows = connection.execution_options(yield_per=_CODES_AT_ONCE).execute(
-        select(codes.c.pdq, images.c.sha256, issuers.c.origin)
+    rows = connection.execute(
+        select(codes.c.pdq, codes.c.image_id, images.c.sha256, issuers.c.origin)
         .join_from(codes, images, images.c.id == codes.c.image_id)
         .join(issuers, issuers.c.id == codes.c.issuer_id)
         .where(~codes.c.withdrawn)
+        .execution_options(yield_per=_CODES_AT_ONCE)
     )
-    found = []
+    near = []
     for some in rows.partitions():
         bits = _distances(_words([row.pdq for row in some]), pdq)
-        found += [
-            FlaggedCode(some[at].sha256, some[at].origin, int(bits[at]))
-            for at in map(int, np.flatnonzero(bits <= NEAR_BITS))
-        ]
+        near += [(int(bits[at]), some[int(at)]) for at in np.flatnonzero(bits <= NEAR_BITS)]
+    found = [
+        FlaggedCode(
+            row.sha256, row.origin, distance, _is_upheld(connection, row.origin, row.image_id)
+        )
+        for distance, row in near
+    ]
     return sorted(found, key=lambda one: (one.distance, one.sha256, one.origin))
+
+
+def _is_upheld(connection: Connection, origin: str, image_id: int) -> bool:
+    return origin == SELF and bears_finding(connection, image_id)
 
 
 def _entry(connection: Connection, pdq: bytes) -> Allowed | None:
