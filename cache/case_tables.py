@@ -31,7 +31,7 @@ arrivals = Table(  # peers' rows on pictures fingerprinted here that came or wen
     "arrivals",
     metadata,
     Column("id", RowId, primary_key=True),
-    Column("image_id", ForeignKey("images.id"), nullable=False),  # the picture of the row
+    Column("image_id", ForeignKey("images.id"), nullable=False, index=True),  # of the row
     Column("issuer_id", ForeignKey("issuers.id"), nullable=False),
     Column("feed", SmallInteger, nullable=False),  # verdict.Feed
     Column("gone", Boolean, nullable=False),  # retracted, withdrawn or pruned, else it came
@@ -69,7 +69,7 @@ case_grounds = Table(  # the evidence a picture is here for; `gone` once it laps
     metadata,
     Column("id", RowId, primary_key=True),
     Column("case_id", ForeignKey("cases.id", ondelete="CASCADE"), nullable=False, index=True),
-    Column("image_id", ForeignKey("images.id"), nullable=False),  # the picture that is here for it
+    Column("image_id", ForeignKey("images.id"), nullable=False, index=True),  # here for it
     Column("issuer_id", ForeignKey("issuers.id"), nullable=False),  # who says so
     Column("of_image_id", ForeignKey("images.id"), nullable=False),  # of which picture
     Column("kind", Text, nullable=False),  # verdict.MatchKind

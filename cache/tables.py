@@ -160,6 +160,12 @@ Index(
     sqlite_where=verdicts.c.seq.is_not(None),
     postgresql_where=verdicts.c.seq.is_not(None),
 )
+Index(  # by which rows of peers are pruned; ours stay
+    "ix_verdicts_expires",
+    verdicts.c.expires,
+    sqlite_where=verdicts.c.feed != 0,
+    postgresql_where=verdicts.c.feed != 0,
+)
 
 findings = Table(  # what persons here decided; append-only, the newest of a rule counts
     "findings",

@@ -295,6 +295,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_arrivals")),
         sqlite_autoincrement=True,
     )
+    op.create_index(op.f("ix_arrivals_image_id"), "arrivals", ["image_id"], unique=False)
     op.create_table(
         "case_grounds",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -340,6 +341,7 @@ def upgrade() -> None:
         ),
     )
     op.create_index(op.f("ix_case_grounds_case_id"), "case_grounds", ["case_id"], unique=False)
+    op.create_index(op.f("ix_case_grounds_image_id"), "case_grounds", ["image_id"], unique=False)
     op.create_index(
         "ix_case_grounds_issuer_id_added", "case_grounds", ["issuer_id", "added"], unique=False
     )
@@ -603,6 +605,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("content IS NOT NULL"),
     )
     op.create_index(
+        "ix_verdicts_expires",
+        "verdicts",
+        ["expires"],
+        unique=False,
+        sqlite_where=sa.text("feed != 0"),
+        postgresql_where=sa.text("feed != 0"),
+    )
+    op.create_index(
         "ix_verdicts_place",
         "verdicts",
         ["issuer_id", "feed", "epoch", "seq"],
@@ -680,6 +690,12 @@ def downgrade() -> None:
         postgresql_where=sa.text("seq IS NOT NULL"),
     )
     op.drop_index(
+        "ix_verdicts_expires",
+        table_name="verdicts",
+        sqlite_where=sa.text("feed != 0"),
+        postgresql_where=sa.text("feed != 0"),
+    )
+    op.drop_index(
         "ix_verdicts_content",
         table_name="verdicts",
         sqlite_where=sa.text("content IS NOT NULL"),
@@ -705,8 +721,10 @@ def downgrade() -> None:
     op.drop_table("case_pictures")
     op.drop_index("ix_case_grounds_of_image_id", table_name="case_grounds")
     op.drop_index("ix_case_grounds_issuer_id_added", table_name="case_grounds")
+    op.drop_index(op.f("ix_case_grounds_image_id"), table_name="case_grounds")
     op.drop_index(op.f("ix_case_grounds_case_id"), table_name="case_grounds")
     op.drop_table("case_grounds")
+    op.drop_index(op.f("ix_arrivals_image_id"), table_name="arrivals")
     op.drop_table("arrivals")
     op.drop_table("agreements")
     op.drop_table("tokens")
