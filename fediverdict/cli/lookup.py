@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from cache.judgement import Judgement
+from cache.standing import counts_as
 from cache.verdict import SELF, Decision, FindingMatch, Match
 from fediverdict.answers import answer_json
 from fediverdict.api import LookupItem
@@ -21,10 +23,14 @@ from fediverdict.cli.context import (
     print_table,
     printable,
 )
+from fediverdict.config import Config
 from fediverdict.errors import UsageError, UserError
 from fediverdict.judge import Answer, Judge, Look
+from fediverdict.judgement import Judgements
 from fediverdict.parts import build_judge
+from scanner.classifiers.engine import is_installed
 from scanner.decoding.fingerprint import sha256_of
+from scanner.policy import load_policy
 
 FOUND = frozenset({Decision.FLAGGED, Decision.REVIEW})
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -58,11 +64,18 @@ def lookup(context: Context, pictures: tuple[str, ...], as_json: bool) -> int:
 def explain(context: Context, picture: str, as_json: bool) -> int:
     """Say why this instance decides as it does about PICTURE (a file, or a SHA-256 in hex)."""
     [(name, answer)] = _answers(context, [picture])
+    judgement = context.store.read_now(_judgements(context.config).current)
     if as_json:
-        print_json({"picture": name, **_explained(answer)})
+        print_json({"picture": name, **_explained(answer, judgement)})
     else:
-        _print_explained(name, answer)
+        _print_explained(name, answer, judgement)
     return int(answer.decision in FOUND)
+
+
+def _judgements(config: Config) -> Judgements:
+    policy = load_policy(config.scanner.policy)
+    has_scanner = config.scanner.enabled and is_installed(config.scanner, policy)
+    return Judgements(config, policy, has_scanner=has_scanner)
 
 
 def _answers(context: Context, pictures: Iterable[str]) -> list[tuple[str, Answer]]:
@@ -103,8 +116,20 @@ def _kind(answer: Answer) -> str:
     return str(answer.outcome.kind) if answer.outcome else "none"
 
 
-def _explained(answer: Answer) -> dict[str, Any]:
-    matches = [_match_json(match) for match in answer.evidence.matches]
+def _matches(answer: Answer) -> tuple[Match, ...]:
+    return (*answer.evidence.matches, *answer.evidence.twins)
+
+
+def _explained(answer: Answer, judgement: Judgement) -> dict[str, Any]:
+    made_by = answer.outcome.matches if answer.outcome else ()
+    matches = [
+        _match_json(match)
+        | {
+            "counts_as": counts_as(match, judgement, now=int(time.time())),
+            "decided": match in made_by,
+        }
+        for match in _matches(answer)
+    ]
     findings = [_finding_json(found) for found in answer.evidence.findings]
     shown = answer_json(answer, show_distance=True)
     return {**shown, "verdicts": matches, "findings": findings}
@@ -138,29 +163,33 @@ def _finding_json(found: FindingMatch) -> dict[str, Any]:
     }
 
 
-def _print_explained(name: str, answer: Answer) -> None:
+def _print_explained(name: str, answer: Answer, judgement: Judgement) -> None:
     click.echo(f"{printable(name)}: {answer.decision}\n{printable(answer.sentence)}")
+    if answer.outcome is not None:
+        click.echo(f"reason {answer.outcome.reason}")
     if answer.fingerprint is not None:
         click.echo(f"sha256 {answer.fingerprint.sha256.hex()}")
-    matches, findings = answer.evidence.matches, answer.evidence.findings
+    matches, findings = _matches(answer), answer.evidence.findings
     if not matches and not findings:
         click.echo("no verdict is held on it or on a picture near it")
         return
-    rows = [_match_row(match) for match in matches] + [_finding_row(f) for f in findings]
-    print_table(("issuer", "match", "bits", "says", "issued", "expires"), rows)
+    rows = [_match_row(match, judgement) for match in matches] + list(map(_finding_row, findings))
+    print_table(("issuer", "match", "bits", "says", "issued", "expires", "counts as"), rows)
 
 
-def _match_row(match: Match) -> tuple[object, ...]:
-    verdict = match.verdict
+def _match_row(match: Match, judgement: Judgement) -> tuple[object, ...]:
+    verdict, now = match.verdict, int(time.time())
     scores = " ".join(f"{label}={score}" for label, score in sorted(verdict.scores.items()))
     says = scores or f"{verdict.rule} {verdict.finding}"
     issuer = "this instance" if verdict.issuer == SELF else verdict.issuer
-    return issuer, match.kind, match.distance, says, _day(verdict.issued), _day(verdict.expires)
+    days = (_day(verdict.issued), _day(verdict.expires))
+    return issuer, match.kind, match.distance, says, *days, counts_as(match, judgement, now=now)
 
 
 def _finding_row(found: FindingMatch) -> tuple[object, ...]:
     says = f"{found.rule} {found.finding}: {found.reason}"
-    return f"{found.decided_by} (here)", found.kind, found.distance, says, _day(found.decided), "-"
+    by, decided = f"{found.decided_by} (here)", _day(found.decided)
+    return by, found.kind, found.distance, says, decided, "-", "a person's finding"
 
 
 def _day(seconds: int) -> str:
