@@ -1,9 +1,10 @@
 """Decides whether a peer agreed with us about one picture, and what its record then leads to.
 
 Pure. A rule is *surely* true for a scan of ours when it is true with every score a margin away
-from its threshold, surely false likewise, so that the noise between two machines or two models is
-no disagreement. A peer's clean was false when a rule is surely true for us, or a person upheld
-one; its flag was false when a rule that it flags is surely false for us, or a person dismissed it.
+from its threshold, surely false likewise. A peer's clean was false when a rule is surely true for
+us, or a person upheld one; its flag was false when a rule that it flags is surely false for us, or
+a person dismissed it. What contradicts a peer by less than the margin is no comparison: the noise
+between two machines or two models accuses nobody, and nobody earns trust by it.
 
 How often a clean hit is audited follows from the comparisons since the last false clean; the
 throw is left to `secret`, keeping the record to `comparing`, what weighs anything to `decide`.
@@ -121,7 +122,7 @@ def compare_clean(rows: Sequence[Verdict], ours: Ours, judgement: Judgement) -> 
         differ = _labels_behind(false, ours.verdicts, judgement)
         by_person = any(stances[name].by_person for name in false)
         return Compared(Result.FALSE_CLEAN, labels | differ, differ, by_person)
-    if any(stances[name].truth is None for name in rules) or _is_open(ours):
+    if any(stances[name].truth is not False for name in rules) or _is_open(ours):
         return None
     return Compared(Result.AGREED, labels, by_person=len(rules) < len(judgement.rules))
 
@@ -131,10 +132,10 @@ def compare_flags(rows: Sequence[Verdict], ours: Ours, judgement: Judgement) -> 
     counting = [row for row in rows if _counts(row, judgement)]
     flagged = {name for row in counting for name in flagged_rules(row, judgement.rules, judgement)}
     stances = {name: stance(name, ours, judgement) for name in flagged}
-    judged = sorted(name for name, found in stances.items() if found.truth is not None)
+    false = sorted(name for name, found in stances.items() if found.sure is False)
+    judged = sorted(name for name, found in stances.items() if found.truth or name in false)
     if not judged:
         return None
-    false = [name for name in judged if stances[name].sure is False]
     counted = _labels_behind(judged, counting, judgement)
     by_person = any(stances[name].by_person for name in judged)
     if not false:
