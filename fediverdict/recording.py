@@ -1,5 +1,6 @@
 """What the judge writes: fingerprints, our own verdicts, and what of them enters the feeds.
 
+With every scan of ours the peers that judged the same picture are compared.
 Every function runs in a transaction of the store, and doing the same twice changes nothing.
 Scans that end at the same time are written together: most of the cost is for the first one.
 """
@@ -10,8 +11,9 @@ from itertools import groupby
 
 from sqlalchemy import Connection
 
+from cache.comparing import compare
 from cache.publish import is_published, publish_verdict, published_among
-from cache.record import Computed, pipeline_row, record_images, record_verdicts
+from cache.record import Computed, image_rows, pipeline_row, record_images, record_verdicts
 from cache.verdict import SELF, Basis, Feed, Verdict
 from fediverdict.judgement import Judgements
 from fediverdict.scoring import Scored
@@ -73,7 +75,9 @@ class Recorder:
         pipeline_row(connection, classifier.pipeline)
         verdicts = [self._verdict(facts, scored) for facts, scored in scans]
         record_verdicts(connection, verdicts, judgement, now=now)
-        published = published_among(connection, [verdict.sha256 for verdict in verdicts])
+        hashes = [verdict.sha256 for verdict in verdicts]
+        compare(connection, image_rows(connection, hashes, now=now).values(), judgement, now=now)
+        published = published_among(connection, hashes)
         for verdict in verdicts:
             if verdict.sha256 in published:
                 publish_verdict(connection, verdict, judgement, now=now)
@@ -113,6 +117,7 @@ def _computed(facts: Facts) -> Computed:
         facts.pdq_variants,
         facts.media_type,
         facts.inside,
+        facts.keyed,
         width=facts.width,
         height=facts.height,
         frames=facts.frames_total,
