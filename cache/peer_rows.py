@@ -7,14 +7,22 @@ transaction; applying a page twice changes nothing.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import ColumnElement, Connection, case, delete, select
 
 from cache.arrivals import note_arrivals
 from cache.codes import Code, code_of, set_codes
 from cache.crowding import thin_out
 from cache.record import VERDICT_KEY, image_rows, pipeline_rows, verdict_values
-from cache.retractions import Place, free, place_of, remember, retracted_early
+from cache.retractions import (
+    Place,
+    free,
+    free_provisional,
+    place_of,
+    remember,
+    retracted_early,
+)
 from cache.rows import batches, insert_into
 from cache.tables import issuers, label_weights, verdicts
 from cache.verdict import Feed, Verdict
@@ -49,6 +57,8 @@ def record_attestations(
     _upsert(connection, issuer_id, feed, kept, image_ids, now)
     note_arrivals(connection, issuer_id, feed, image_ids.values(), gone=False)
     freed, missing = free(connection, issuer_id, feed, retractions)
+    taken_back = [row.sha256 for row in rows if place_of(row) in gone]
+    freed |= free_provisional(connection, issuer_id, feed, taken_back)
     remember(connection, follow_id, missing, now)
     contents = {row.content for row in kept if row.content is not None}
     thinned = thin_out(connection, issuer_id, feed, list(image_ids.values()), list(contents))
@@ -128,8 +138,9 @@ def _upsert(
     statement = insert_into(connection, verdicts)
     new, old = statement.excluded, verdicts.c
     later = (new.issued > old.issued) | (
-        (new.issued == old.issued) & ((new.epoch != old.epoch) | (new.seq > old.seq))
-    )
+        (new.issued == old.issued)
+        & (old.seq.is_(None) | (new.epoch != old.epoch) | (new.seq > old.seq))
+    )  # an old one without a seq is provisional, see `provisional`
     values = [
         {
             "image_id": image_ids[row.sha256],
@@ -139,7 +150,11 @@ def _upsert(
         }
         for row in rows
     ]
-    updated = {name: new[name] for name in values[0] if name not in VERDICT_KEY}
+    updated: dict[str, ColumnElement[Any]] = {
+        name: new[name] for name in values[0] if name not in VERDICT_KEY
+    }
+    was_told = old.seq.is_(None) & new.seq.is_not(None) & (new.issued == old.issued)
+    updated["received"] = case((was_told, old.received), else_=new.received)
     connection.execute(
         statement.on_conflict_do_update(index_elements=VERDICT_KEY, set_=updated, where=later),
         values,

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, func, select
 
 from cache.feed_tables import early_retractions
 from cache.rows import batches, insert_into
-from cache.tables import verdicts
+from cache.tables import images, verdicts
 from cache.verdict import Feed, Verdict
 
 Place = tuple[str, int]
@@ -31,6 +31,9 @@ def place_of(row: Verdict) -> Place:
 def retracted_early(connection: Connection, follow_id: int, rows: Sequence[Verdict]) -> set[Place]:
     """Return the places, among those of `rows`, that were retracted before they came."""
     found: set[Place] = set()
+    of_feed = select(early_retractions.c.seq).where(early_retractions.c.follow_id == follow_id)
+    if connection.execute(of_feed.limit(1)).first() is None:  # as nearly always
+        return found
     for some in batches([int(row.seq or 0) for row in rows]):
         early = select(early_retractions.c.epoch, early_retractions.c.seq).where(
             early_retractions.c.follow_id == follow_id, early_retractions.c.seq.in_(some)
@@ -59,6 +62,26 @@ def free(
                 missing.discard((epoch, seq))
             connection.execute(delete(verdicts).where(*here))
     return pictures, missing
+
+
+def free_provisional(
+    connection: Connection, issuer_id: int, feed: Feed, hashes: Sequence[bytes]
+) -> set[int]:
+    """Delete what a peer answered on pictures before the page came; return the pictures' ids.
+
+    For rows that were retracted before their page came: nothing else would take their place.
+    """
+    pictures: set[int] = set()
+    for some in batches(hashes):
+        here = [
+            verdicts.c.issuer_id == issuer_id,
+            verdicts.c.feed == int(feed),
+            verdicts.c.seq.is_(None),
+            verdicts.c.image_id.in_(select(images.c.id).where(images.c.sha256.in_(some))),
+        ]
+        pictures |= set(connection.execute(select(verdicts.c.image_id).where(*here)).scalars())
+        connection.execute(delete(verdicts).where(*here))
+    return pictures
 
 
 def remember(connection: Connection, follow_id: int, places: Iterable[Place], now: int) -> None:

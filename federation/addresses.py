@@ -4,6 +4,7 @@ One base URL without a path; everything else follows from it. The design fixes t
 that the id of a page tells its feed, epoch and number.
 """
 
+from base64 import urlsafe_b64encode
 from typing import Final
 
 from cache.verdict import Feed
@@ -55,3 +56,14 @@ def followers_url(actor_id: Url) -> Url:
 def page_url(feed_id: Url, epoch: str, page: int) -> Url:
     """Return the id of a page, `<feed>/<epoch>/pages/<page>`."""
     return Url(f"{feed_id}/{epoch}/pages/{page}")
+
+
+def attestation_url(base: Origin, feed: Feed, epoch: str, seq: int) -> Url:
+    """Return the id of one sealed attestation, `/attestations/<feed>/<seq>?epoch=<epoch>`."""
+    return Url(f"{base}/attestations/{FEED_NAMES[feed]}/{seq}?epoch={epoch}")
+
+
+def question_url(base: Origin, feed: Feed, sha256: bytes) -> Url:
+    """Return where a feed is asked for one picture; the id of what no page holds yet."""
+    name = urlsafe_b64encode(sha256).decode("ascii").rstrip("=")
+    return Url(f"{base}/attestations/{FEED_NAMES[feed]}?sha256={name}")

@@ -16,6 +16,7 @@ from cache.record import pipeline_row
 from cache.verdict import Feed, Verdict
 from federation.chain import Cursor, Step, after, step
 from federation.follow import ACCEPTED
+from federation.origin import Origin
 from federation.page import AttestationPage, VerifiedPage
 from federation.row import Attestation, Retraction
 
@@ -88,7 +89,8 @@ def _record(conn: Connection, follow: Row[Any], verified: VerifiedPage, now: int
         if isinstance(row, Retraction):
             freed.append((row.epoch, row.seq))
         elif row.expires > now:
-            rows.append(_verdict(row, verified, seq))
+            place = (page.head.epoch, seq)
+            rows.append(verdict_of(row, verified.origin, page.head.feed, place))
     record_attestations(
         conn,
         issuer_id=follow.issuer_id,
@@ -100,11 +102,13 @@ def _record(conn: Connection, follow: Row[Any], verified: VerifiedPage, now: int
     )
 
 
-def _verdict(row: Attestation, verified: VerifiedPage, seq: int) -> Verdict:
+def verdict_of(row: Attestation, issuer: Origin, feed: Feed, place: Place | None = None) -> Verdict:
+    """Return a verified row as a verdict of its issuer; without a place no page holds it yet."""
+    epoch, seq = place or (None, None)
     return Verdict(
-        issuer=verified.origin,
+        issuer=issuer,
         sha256=row.sha256,
-        feed=verified.page.head.feed,
+        feed=feed,
         basis=row.basis,
         issued=row.issued,
         expires=row.expires,
@@ -115,7 +119,7 @@ def _verdict(row: Attestation, verified: VerifiedPage, seq: int) -> Verdict:
         scores=row.scores,
         rule=row.rule,
         finding=row.finding,
-        epoch=verified.page.head.epoch,
+        epoch=epoch,
         seq=seq,
     )
 

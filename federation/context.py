@@ -40,6 +40,16 @@ TERMS: Final[dict[str, Any]] = {
 }
 """The terms of pages, of the stubs that announce them, and of outboxes."""
 
+ATTESTATION_TERMS: Final[dict[str, Any]] = {
+    "fv": NAMESPACE,
+    "Attestation": "fv:Attestation",
+    "wire": "fv:wire",
+    "epoch": "fv:epoch",
+    "seq": "fv:seq",
+    **{name: _json(name) for name in ("labels", "rules", "pipelines", "columns", "rows")},
+}
+"""The terms of single attestations."""
+
 ACTOR_TERMS: Final[dict[str, Any]] = {
     "fv": NAMESPACE,
     "manuallyApprovesFollowers": "as:manuallyApprovesFollowers",
@@ -49,6 +59,12 @@ ACTOR_TERMS: Final[dict[str, Any]] = {
 """The terms of actors; an actor's `feed` counts only where exactly these are declared."""
 
 PAGE_CONTEXT: Final[list[Any]] = [ACTIVITYSTREAMS, DATA_INTEGRITY_V2, TERMS]
+
+ATTESTATION_CONTEXT: Final[list[Any]] = [
+    ACTIVITYSTREAMS,
+    DATA_INTEGRITY_V2,
+    ATTESTATION_TERMS,
+]
 
 ACTOR_CONTEXT: Final[list[Any]] = [
     ACTIVITYSTREAMS,

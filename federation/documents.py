@@ -1,7 +1,8 @@
-"""What our actors show to whoever asks, and the pages for approved followers.
+"""What our actors show to whoever asks, and pages and attestations for approved followers.
 
-Decides who may read a page: an approved follower of that very feed, by a signed GET. Everyone
-else gets `NotFound`, whether the page exists or not, and nothing is fetched for strangers.
+Decides who may read a page or a single attestation: an approved follower of that very feed, by a
+signed GET. Everyone else gets `NotFound`, whether there is something or not, and nothing is fetched
+for strangers.
 """
 
 from sqlalchemy import Connection, select
@@ -10,6 +11,7 @@ from cache.database import Store
 from cache.feed_tables import followers
 from cache.verdict import Feed
 from federation import addresses, feed_log, outbox
+from federation.answering import Answers, Question
 from federation.blocking import refuse_blocked
 from federation.cavage import Request
 from federation.epoch import is_epoch
@@ -33,12 +35,14 @@ class Documents:
         instance: Instance,
         feeds: Feeds,
         verifier: Verifier,
+        answers: Answers,
         blocked_domains: tuple[str, ...],
     ) -> None:
         self._store = store
         self._instance = instance
         self._feeds = feeds
         self._verifier = verifier
+        self._answers = answers
         self._blocked_domains = blocked_domains
 
     def actor(self, name: str) -> JsonObject:
@@ -65,7 +69,7 @@ class Documents:
     async def page(self, request: Request, name: str, epoch: str, page: str) -> str:
         """Return a signed page as text, for an approved follower of its feed alone."""
         feed = addresses.FEEDS.get(name)
-        if feed is None or not await self._may_read(request, feed):
+        if feed is None or await self._reader(request, feed) is None:
             raise NotFound("no approved follower of this feed asks")
         if not is_epoch(epoch) or not _is_page_number(page):
             raise NotFound("there is no such page")
@@ -75,17 +79,28 @@ class Documents:
         await self._feeds.note_heads()
         return text
 
-    async def _may_read(self, request: Request, feed: Feed) -> bool:
-        """Tell whether any of the approved followers of the key's origin signed the request."""
+    async def attestation(self, request: Request, name: str, question: Question) -> JsonObject:
+        """Return what a feed says now of one picture, for an approved follower of it alone.
+
+        Raises `TooManyQuestions` for one that asks too often.
+        """
+        feed = addresses.FEEDS.get(name)
+        reader = None if feed is None else await self._reader(request, feed)
+        if feed is None or reader is None:
+            raise NotFound("no approved follower of this feed asks")
+        return await self._answers.answer(feed, question, reader)
+
+    async def _reader(self, request: Request, feed: Feed) -> Url | None:
+        """Return which of the approved followers of the key's origin signed the request."""
         try:
             key_id = key_id_of(request, self._instance.clock())
             refuse_blocked(key_id, self._blocked_domains)
             for actor_id in await self._store.read(_approved, feed, origin_of(key_id)):
                 if await self._signed(request, actor_id):
-                    return True
+                    return actor_id
         except FederationError:
-            return False
-        return False
+            return None
+        return None
 
     async def _signed(self, request: Request, actor_id: Url) -> bool:
         try:

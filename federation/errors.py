@@ -114,6 +114,13 @@ class TooManyRequests(FederationError):
 
     status = 429
     public = "Too many requests."
+    retry_seconds: ClassVar[int] = 600
+
+
+class TooManyQuestions(TooManyRequests):
+    """A follower asks for more single attestations a minute than its limit allows."""
+
+    retry_seconds = 60
 
 
 class BlockedAddress(FederationError):

@@ -34,7 +34,7 @@ class Feeds:
         self._store = store
         self._instance = instance
         self._settings = settings
-        self._rules = rules
+        self.rules = rules
         self._heads = head_file
         self._noting = asyncio.Lock()
 
@@ -64,7 +64,7 @@ class Feeds:
     async def _seal_next(self, feed: Feed) -> bool:
         rows = await self._store.read(feed_log.unsealed, feed, 1)
         return bool(rows) and await self._store.write(
-            seal_next, self._instance, feed, self._settings, self._rules
+            seal_next, self._instance, feed, self._settings, self.rules
         )
 
 

@@ -7,13 +7,14 @@ CVE-2026-42462).
 
 from typing import Any, Final
 
-from federation.context import ACTOR_TERMS, TERMS
+from federation.context import ACTOR_TERMS, ATTESTATION_TERMS, TERMS
 from federation.errors import BadRequest
 from federation.strictjson import JsonObject
 
 KEYWORDS: Final = frozenset({"@graph", "@reverse", "@included", "@nest"})
 _CONTEXT_KEYWORDS: Final = KEYWORDS | {"@vocab", "@base", "@import"}
-_OWN: Final = frozenset(TERMS) | frozenset(ACTOR_TERMS)
+_CONTEXTS: Final = (TERMS, ATTESTATION_TERMS, ACTOR_TERMS)
+_OWN: Final = frozenset[str]().union(*_CONTEXTS)
 _READ: Final = (_OWN - {"fv", "manuallyApprovesFollowers"}) | {
     *("id", "type", "actor", "object", "attributedTo", "published", "url", "proof"),
     *("inbox", "outbox", "followers", "endpoints", "sharedInbox", "preferredUsername"),
@@ -48,7 +49,7 @@ def _flat(items: list[Any]) -> list[Any]:
 
 def _refuse_context(context: Any) -> None:
     for entry in context if type(context) is list else [context]:
-        if type(entry) is dict and entry not in (TERMS, ACTOR_TERMS):
+        if type(entry) is dict and entry not in _CONTEXTS:
             _refuse_inline(entry)
 
 

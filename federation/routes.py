@@ -1,12 +1,12 @@
 """The routes of federation for aiohttp: each handler reads, asks one part and answers.
 
 Decides bodies, headers and how errors look: RFC 9457 problems with the safe text alone. Every
-404 of pages is the same to the byte, with `Cache-Control: private, no-store`.
+404 of pages and attestations is the same to the byte, with `Cache-Control: private, no-store`.
 """
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -14,6 +14,7 @@ from aiohttp.http_writer import HttpVersion11
 
 from federation import media, nodeinfo, webfinger
 from federation.addresses import INSTANCE_NAME
+from federation.answering import Question
 from federation.cavage import Request
 from federation.documents import Documents
 from federation.errors import (
@@ -21,6 +22,7 @@ from federation.errors import (
     FederationError,
     NotFound,
     TooLarge,
+    TooManyRequests,
     TooSlow,
     WrongContentType,
 )
@@ -64,6 +66,8 @@ class Routes:
             "/feeds/{name}/outbox": self.outbox,
             "/feeds/{name}/followers": self.followers,
             "/feeds/{name}/{epoch}/pages/{page}": self.page,
+            "/attestations/{name}": self.attestation,
+            "/attestations/{name}/{seq}": self.attestation,
         }
         posts = ("/inbox", f"/{INSTANCE_NAME}/inbox", "/feeds/{name}/inbox")
         return [
@@ -108,6 +112,13 @@ class Routes:
         )
         body = text.encode()
         return web.Response(body=body, content_type=media.ACTIVITY, headers=PRIVATE)
+
+    async def attestation(self, request: web.Request) -> web.Response:
+        """Answer an approved follower with what a feed says of one picture."""
+        where, query = request.match_info, request.query
+        question = Question(where.get("seq"), query.get("epoch"), query.get("sha256"))
+        document = await self._documents.attestation(_signable(request), where["name"], question)
+        return _json(document, headers=PRIVATE)
 
     async def inbox(self, request: web.Request) -> web.Response:
         """Take down an activity: 202, or the reason why not."""
@@ -162,8 +173,8 @@ async def _expect(request: web.Request) -> None:
 
 def _problem(error: FederationError) -> web.Response:
     headers = PRIVATE if isinstance(error, NotFound) else {}
-    if error.status in (429, 503):
-        headers = {"Retry-After": "600"}
+    if isinstance(error, TooManyRequests):
+        headers = {"Retry-After": str(error.retry_seconds)}
     document = {"type": "about:blank", "title": error.public, "status": error.status}
     body = json.dumps(document).encode()
     return web.Response(
@@ -171,9 +182,13 @@ def _problem(error: FederationError) -> web.Response:
     )
 
 
-def _json(document: JsonObject, content_type: str = media.ACTIVITY) -> web.Response:
+def _json(
+    document: JsonObject,
+    content_type: str = media.ACTIVITY,
+    headers: Mapping[str, str] | None = None,
+) -> web.Response:
     body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-    return web.Response(body=body, content_type=content_type)
+    return web.Response(body=body, content_type=content_type, headers=headers)
 
 
 def _name(request: web.Request) -> str:

@@ -88,7 +88,7 @@ def _sign(
     private = instance.keys.proof[head.feed]
     return seal_page(
         head,
-        [_row(row, places, ids) for row in rows],
+        [row_of(row, places, ids) for row in rows],
         {ids[row_id]: text for row_id, text in described.items()},
         rules,
         private,
@@ -96,9 +96,18 @@ def _sign(
     )
 
 
-def _row(row: Any, places: Mapping[int, tuple[str, int]], pipelines: Mapping[int, str]) -> Row:
+def row_of(row: Any, places: Mapping[int, tuple[str, int]], pipelines: Mapping[int, str]) -> Row:
+    """Return a row of `feed_rows` as it is published.
+
+    `places` gives (epoch, seq) by row id of what retractions free, `pipelines` ids by row id.
+    """
     if row.op == RETRACT:
         return Retraction(*places[row.target_id])
+    return attestation_of(row, pipelines)
+
+
+def attestation_of(row: Any, pipelines: Mapping[int, str]) -> Attestation:
+    """Return a row of `feed_rows` that attests, as it is published."""
     is_human = row.basis == Basis.HUMAN
     return Attestation(
         sha256=row.sha256,

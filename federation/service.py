@@ -20,6 +20,8 @@ from cache.settings import PeerDefaults
 from cache.verdict import Feed
 from federation import follow, followers
 from federation.actors import Actors
+from federation.answering import Answers
+from federation.asking import Asking
 from federation.client import Client
 from federation.delivery import Deliverer
 from federation.discover import find_feed
@@ -67,7 +69,11 @@ class Federation:
             store, self.client, settings, instance.clock, self.feeds.note_heads
         )
         self.puller = Puller(store, self.client, self.actors, verifier, instance, settings)
-        documents = Documents(store, instance, self.feeds, verifier, settings.blocked_domains)
+        answers = Answers(store, instance, self.feeds, settings.attestations_per_minute)
+        documents = Documents(
+            store, instance, self.feeds, verifier, answers, settings.blocked_domains
+        )
+        self.asking = Asking(store, self.client, self.actors, verifier, instance, settings)
         version = metadata.version("fediverdict")
         self._routes = Routes(
             instance,
@@ -112,6 +118,7 @@ class Federation:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         self._tasks = []
+        await self.asking.close()
         await self.client.close()
 
     async def _tidy(self) -> None:

@@ -56,6 +56,10 @@ class FederationSettings(BaseModel):
     retry_seconds: int = Field(default=60, ge=1)  # first wait after a failure, then doubled
     retry_seconds_max: int = Field(default=43_200, ge=1)
     pull_seconds: int = Field(default=900, ge=1)  # how often a followed feed is asked
+    attestations_per_minute: int = Field(default=600, ge=1)  # answered to one follower
+    breaker_failures: int = Field(default=3, ge=1)  # in a row, after which an origin is left alone
+    breaker_seconds: int = Field(default=60, ge=1)  # for so long at first, then doubled
+    breaker_seconds_max: int = Field(default=3_600, ge=1)
 
 
 class FeedSettings(BaseModel):

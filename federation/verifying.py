@@ -9,6 +9,7 @@ under a good HTTP signature.
 import asyncio
 
 from federation.actors import Actors
+from federation.attestation import VerifiedAttestation, verify_attestation
 from federation.cavage import Request, read_signature, verify_request
 from federation.errors import BadProof, BadRequest, BadSignature, FederationError
 from federation.instance import Instance
@@ -49,6 +50,16 @@ class Verifier:
             return await self._verify_page(document, actor)
         except BadProof as error:
             return await self._verify_page(document, await self._again(actor, error))
+
+    async def attestation_of(
+        self, document: JsonObject, actor: RemoteActor, sha256: bytes
+    ) -> VerifiedAttestation:
+        """Return what the feed `actor` says of a picture; raises as `verify_attestation` does."""
+        now = self._instance.clock()
+        try:
+            return verify_attestation(document, actor, sha256, now)
+        except BadProof as error:
+            return verify_attestation(document, await self._again(actor, error), sha256, now)
 
     async def _verify_page(self, document: JsonObject, actor: RemoteActor) -> VerifiedPage:
         return await asyncio.to_thread(verify_page, document, actor, self._instance.clock())

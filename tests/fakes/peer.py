@@ -7,13 +7,15 @@ what to send, and may replace any answer (`answers[path] = handler`) or any part
 import functools
 import json
 import secrets
+from base64 import urlsafe_b64decode
 
 import aiohttp
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from cache.verdict import Basis, Feed
-from federation import activity, actor, addresses, keys, outbox, webfinger
+from federation import activity, actor, addresses, keys, outbox, proof, webfinger
+from federation.attestation import AttestationHead, seal_attestation
 from federation.cavage import sign_request
 from federation.origin import Origin
 from federation.page import EpochEnd, PageHead, digest, seal_page
@@ -39,6 +41,7 @@ class Peer:
         self.pages = {}  # (feed, epoch) -> list of signed pages
         self.epochs = {feed: secrets.token_hex(16) for feed in addresses.FEED_NAMES}
         self.ends = {}  # feed -> EpochEnd of the epoch before
+        self.attested = {}  # (feed, sha256) -> signed attestation
         self.answers = {}  # path -> handler that answers instead
         self.requests = []
         self.received = []
@@ -89,6 +92,9 @@ class Peer:
         parts = path.strip("/").split("/")
         if len(parts) == 1 and (parts[0] in addresses.FEEDS or parts[0] == "actor"):
             return self.document(parts[0])
+        if parts[0] == "attestations":
+            sha256 = urlsafe_b64decode(request.query["sha256"] + "=")
+            return self.attested.get((addresses.FEEDS[parts[1]], sha256))
         feed = addresses.FEEDS[parts[0]]
         if parts[1:] == ["outbox"]:
             return self.outbox(feed)
@@ -123,6 +129,18 @@ class Peer:
         if keep:
             pages.append(page)
         return page
+
+    def attest(self, row, feed=Feed.CLEAN, place=None, key=None, keep=True, **changes):
+        """Sign one attestation and answer with it; `changes` are made before signing."""
+        head = AttestationHead(self.base, feed, self.clock(), place)
+        key_id = keys.proof_key_id(self.feed_id(feed), self.proof[feed].public_key())
+        private = key or self.proof[feed]
+        made = seal_attestation(head, row, {PIPELINE: DESCRIPTION}, RULES, private, key_id)
+        made.pop("proof")
+        made = proof.sign(made | changes, private, key_id, self.clock())
+        if keep:
+            self.attested[feed, row.sha256] = made
+        return made
 
     def new_epoch(self, feed=Feed.CLEAN, keep=None):
         """Begin a new epoch that keeps the first `keep` pages of the old one (all by default)."""

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from cache import rules
+from cache import provisional, rules
 from cache.verdict import Feed
 from federation import (
     activity,
+    attestation,
     cavage,
     columns,
     keys,
@@ -24,16 +25,20 @@ from federation import (
     signature_header,
     strictjson,
 )
-from federation.context import ACTOR_CONTEXT, PAGE_CONTEXT
+from federation.context import ACTOR_CONTEXT, ATTESTATION_CONTEXT, PAGE_CONTEXT
 
 ROOT = Path(__file__).parents[2]
 WIRE = (ROOT / "docs" / "wire.md").read_text(encoding="utf-8")
 FEDERATION = (ROOT / "FEDERATION.md").read_text(encoding="utf-8")
 
 
-def test_both_contexts_stand_in_the_document():
+def test_all_contexts_stand_in_the_document():
     blocks = re.findall(r"```json\n(.*?)```", WIRE, re.DOTALL)
-    assert [json.loads(block) for block in blocks] == [ACTOR_CONTEXT, PAGE_CONTEXT]
+    assert [json.loads(block) for block in blocks] == [
+        ACTOR_CONTEXT,
+        PAGE_CONTEXT,
+        ATTESTATION_CONTEXT,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -50,6 +55,10 @@ def test_both_contexts_stand_in_the_document():
         ("`published` more than {} s ahead", page_head.PUBLISHED_AHEAD_SECONDS),
         ("issued + {} days", page_rows.MAX_LIFETIME_SECONDS // 86_400),
         ("at most {} s ahead. The", proof.CLOCK_SKEW_SECONDS),
+        ("more than {} s away from now", attestation.FRESH_SECONDS),
+        ("at most {} s, unless", provisional.PROVISIONAL_SECONDS),
+        ("at most {} bytes, is no", settings.FederationSettings().document_bytes),
+        ("{} questions a minute", settings.FederationSettings().attestations_per_minute),
         ("strings of at most {} characters", pipeline.MAX_TEXT_CHARACTERS),
         ("at most {} levels deep", strictjson.MAX_DEPTH),
         ("lie within {} s of now", cavage.WINDOW_SECONDS),
