@@ -1,8 +1,8 @@
 """The hot-hash breaker: holds a code that suddenly matches many distinct pictures.
 
 Decides when a code is hot: more than `decide.hot_hash_pictures` distinct pictures near it within
-an hour, counted by content (else sha256) in the memory of each process, the codes hit longest ago
-forgotten first. What is held stands in SQL: such a code only asks for a scan (`guards`), until a
+an hour (its own, where that was scanned, among them), counted by content, else sha256, in the
+memory of each process; the codes hit longest ago are forgotten first. What is held stands in SQL: such a code only asks for a scan (`guards`), until a
 person releases it. A code that a person here upheld or escalated, or released within the last
 RELEASE_SECONDS, is never held; the admin is told of its heat alone, once a day.
 

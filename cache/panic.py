@@ -64,7 +64,8 @@ def panic(connection: Connection, now: int) -> list[Calmed]:
     for row in trusted:
         recheck_issuer(connection, row.id, reason=f"panic: {row.origin} is only observed")
     if trusted:
-        tell(connection, KIND, f"Panic: {len(trusted)} peers are only observed.", now=now)
+        names = ", ".join(row.origin for row in trusted)
+        tell(connection, KIND, f"Panic: only observed from now on: {names}", now=now)
     return [Calmed(row.origin, row.clean_weight, row.flag_weight) for row in trusted]
 
 
