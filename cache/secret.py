@@ -36,6 +36,11 @@ def frame_seed(secret: bytes, sha256: bytes) -> bytes:
     return hmac.digest(secret, b"frames" + sha256, "sha256")
 
 
+def keyed_secret(secret: bytes) -> bytes:
+    """Return the secret of the sketches that near clean compares (32 bytes)."""
+    return hmac.digest(secret, b"keyed", "sha256")
+
+
 def audit_throw(secret: bytes, evidence: Evidence, sha256: bytes) -> float:
     """Return the audit throw in [0, 1) of the picture: HMAC over the content of the matched row.
 

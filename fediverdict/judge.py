@@ -17,9 +17,10 @@ from sqlalchemy import Connection
 
 from cache.database import Store
 from cache.decide import decide
-from cache.lookup import Guards, Twins, evidence, own_fingerprint
+from cache.lookup import Guards, evidence, own_fingerprint
 from cache.near import NearIndex
 from cache.secret import audit_throw, frame_seed, instance_secret
+from cache.twins import PrintedTwins
 from cache.verdict import Decision, FingerprintLike
 from fediverdict.config import Share
 from fediverdict.judgement import Judgements
@@ -56,7 +57,7 @@ class Judge:
         *,
         near: NearIndex | None = None,
         guards: Guards | None = None,
-        twins: Twins | None = None,
+        twins: PrintedTwins | None = None,
         tally: Tally | None = None,
     ) -> None:
         self.store, self.judgements, self.scanner = store, judgements, scanner
@@ -214,7 +215,7 @@ class Judge:
             fingerprint=query.fingerprint,
             variants=query.variants,
             guards=self._guards,
-            twins=self._twins,
+            twins=None if self._twins is None else self._twins.seeing(query.shape),
         )
         outcome = decide(
             found,

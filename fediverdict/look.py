@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from cache.lookup import StoredFingerprint
 from cache.outcome import Outcome, explain
+from cache.twins import Shape
 from cache.verdict import (
     SELF,
     Basis,
@@ -33,11 +34,13 @@ class Query:
     variants: Sequence[bytes] = ()
     media_type: str | None = None
     inside: tuple[str, ...] = ()
+    shape: Shape | None = None  # of a picture that was decoded now
 
     @classmethod
     def of_facts(cls, facts: Facts) -> "Query":
         """Return a picture that was decoded now."""
-        return cls(facts.fingerprint, facts.pdq_variants, facts.media_type, facts.inside)
+        shape = Shape(facts.width, facts.height, facts.frames_total, facts.keyed)
+        return cls(facts.fingerprint, facts.pdq_variants, facts.media_type, facts.inside, shape)
 
     @classmethod
     def of_known(cls, known: StoredFingerprint) -> "Query":

@@ -17,6 +17,7 @@ from federation.service import Federation
 from fediverdict.config import Config
 from fediverdict.judge import Judge, Tally
 from fediverdict.judgement import Judgements
+from fediverdict.near_clean import build_twins, sketch_secret, warning
 from fediverdict.scanning import Scanner
 from scanner.classifiers.engine import Purpose, is_installed, what_is_missing
 from scanner.decoding.pool import DecodePool
@@ -48,6 +49,8 @@ def build_judge(
     if can_scan and config.scanner.enabled and not has_scanner:
         missing = what_is_missing(config.scanner, policy)
         logger.warning("nothing is scanned here, only reused: %s", missing)
+    if can_scan and (risk := warning(config)) is not None:
+        logger.warning("%s", risk)
     scanner = shadow = None
     if has_scanner and can_scan:
         scanner = Scanner(config.scanner, policy, purpose)
@@ -61,10 +64,11 @@ def build_judge(
     return Judge(
         store,
         judgements,
-        DecodePool(config.scanner, config.limits),
+        DecodePool(config.scanner, config.limits, sketch_secret(config, store)),
         scanner,
         shadow,
         guards=TableGuards(config.decide, later),
+        twins=build_twins(config),
         tally=tally,
     )
 

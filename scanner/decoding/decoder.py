@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from scanner.classifiers.preprocess import Pixels, Preprocess
 from scanner.classifiers.windows import WINDOWS_MAX
 from scanner.decoding.facts import HASH_BYTES, Facts, from_plain, is_text
 from scanner.decoding.framing import PREFIX, BrokenFrame, lengths, pack, parse
+from scanner.decoding.keyed import SMALL_BYTES, keyed
 from scanner.errors import DecoderFailed, NoDecoder, OverLimit, Undecodable
 from scanner.limits import Limits
 
@@ -89,18 +91,26 @@ class Decoder:
             env={**ENVIRONMENT, **{k: os.environ[k] for k in KEPT if k in os.environ}},
         )
 
-    async def read(self, data: bytes, sha256: bytes, seed: bytes) -> Facts:
+    async def read(
+        self, data: bytes, sha256: bytes, seed: bytes, secret: bytes | None = None
+    ) -> Facts:
         """Return the facts of a picture, which the process keeps until the next one.
 
-        Raises Undecodable, OverLimit, and DecoderFailed where the process is at fault.
+        With a `secret` they hold the sketch under it. Raises Undecodable, OverLimit, and
+        DecoderFailed where the process is at fault.
         """
         self.pictures += 1
-        header, _ = await self._ask({"op": "read", "seed": seed.hex()}, data)
+        wants = secret is not None
+        request = {"op": "read", "seed": seed.hex(), "small": wants}
+        header, small = await self._ask(request, data, SMALL_BYTES if wants else 0)
         try:
-            return from_plain(header.get("facts"), sha256)
+            facts = from_plain(header.get("facts"), sha256)
         except DecoderFailed:
             self.kill()
             raise
+        if len(small) not in (0, SMALL_BYTES):
+            raise self._lied("it gave another thumbnail than it was asked for")
+        return replace(facts, keyed=keyed(small, secret)) if secret and small else facts
 
     async def pixels(
         self, preprocess: Preprocess, view: int, count: int

@@ -19,6 +19,7 @@ from scanner.classifiers.preprocess import Pixels, Preprocess
 from scanner.decoding.decode import read
 from scanner.decoding.facts import facts_of, to_plain
 from scanner.decoding.framing import BrokenFrame, lengths, pack, parse
+from scanner.decoding.keyed import small_of
 from scanner.decoding.picture import Picture
 from scanner.decoding.shown import as_shown
 from scanner.errors import OverLimit, ScannerError
@@ -60,7 +61,7 @@ class Child:
     def _answer(self, request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
         try:
             if request["op"] == "read":
-                return self._read(request, data), b""
+                return self._read(request, data), self._small() if request["small"] else b""
             if request["op"] == "near_code":
                 return self._near_code(request["frame"]), b""
             return self._pixels(request)
@@ -76,6 +77,21 @@ class Child:
         self._picture = read(data, self._limits, seed=bytes.fromhex(request["seed"]))
         self._data = data
         return {"facts": to_plain(facts_of(self._picture))}
+
+    def _small(self) -> bytes:
+        """Return what the owner makes its sketch of, nothing where viewers may show more than that.
+
+        A JPEG's comes from the full decoder: a crafted one shows what drafting does not.
+        """
+        picture = self._held()
+        if picture.frames_total != 1 or len(picture.frames) != 1:
+            return b""
+        try:
+            shown = as_shown(picture, self._data, self._limits)
+        except ScannerError:
+            return b""  # whoever asks for its pixels is told
+        self._picture, self._data = shown, b""
+        return small_of(shown.frames[0]) if len(shown.frames) == 1 else b""
 
     def _near_code(self, frame: int) -> dict[str, Any]:
         """Return PDQ and quality of a frame, told by the place of its first view."""

@@ -31,6 +31,9 @@ class Facts:
     height: int
     media_type: str
     inside: tuple[str, ...] = ()
+    keyed: bytes | None = None
+    """The owner's secret sketch, where it makes one and the picture can be shown in one way alone;
+    no decoder process knows it."""
 
 
 def facts_of(picture: Picture) -> Facts:

@@ -72,8 +72,11 @@ class Opened:
 class DecodePool:
     """Decoders for one event loop."""
 
-    def __init__(self, settings: ScannerSettings, limits: Limits) -> None:
-        self._settings, self.limits = settings, limits
+    def __init__(
+        self, settings: ScannerSettings, limits: Limits, keyed_secret: bytes | None = None
+    ) -> None:
+        """With a secret, still pictures get their sketch (`keyed`), which costs 10 ms or so."""
+        self._settings, self.limits, self._secret = settings, limits, keyed_secret
         self._size = settings.decoders or min(os.cpu_count() or 1, DECODERS_MAX)
         self._places = asyncio.Semaphore(self._size)
         self._all: list[Decoder] = []
@@ -122,7 +125,8 @@ class DecodePool:
         for _ in range(TRIES):
             decoder = self._sound() or await self._started()
             try:
-                return Opened(await decoder.read(data, sha256, seed), decoder, self)
+                facts = await decoder.read(data, sha256, seed, self._secret)
+                return Opened(facts, decoder, self)
             except DecoderFailed:
                 self._drop(decoder)
             except BaseException:
