@@ -2,19 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 WeightInFile = Annotated[float, Field(ge=0.0, le=1.0)]
 QuorumInFile = Annotated[float, Field(ge=0.01, le=100.0)]
-
-
-def _only_off(value: str) -> str:
-    if value != "off":
-        raise ValueError(f'{value!r} is not built yet; leave it at "off"')
-    return value
-
-
-OnlyOff = Annotated[str, AfterValidator(_only_off)]
 
 
 def hundredths(number: float) -> int:
@@ -37,7 +28,7 @@ class DecideSettings(_Settings):
 
     clean_quorum: QuorumInFile = 1.0
     flag_quorum: QuorumInFile = 2.0
-    near_clean: OnlyOff = "off"
+    near_clean: Literal["off", "own", "peers"] = "off"
     allow_entries: Annotated[int, Field(ge=0, le=10_000)] = 1_000
     hot_hash_pictures: Annotated[int, Field(ge=1, le=10_000)] = 100
 
@@ -45,7 +36,7 @@ class DecideSettings(_Settings):
 class TrustSettings(_Settings):
     """`[trust]`."""
 
-    audit: OnlyOff = "off"
+    audit: Literal["adaptive", "off"] = "adaptive"
     blast_radius_actions: Annotated[int, Field(ge=1)] = 10
     blast_radius_share: Annotated[float, Field(ge=0.00001, le=1.0)] = 0.001
 

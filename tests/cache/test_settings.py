@@ -24,18 +24,20 @@ def test_an_unknown_key_is_refused_and_nothing_can_be_changed(model):
         setattr(settings, next(iter(model.model_fields)), 1)
 
 
-@pytest.mark.parametrize("value", ["own", "peers", "on", ""])
-def test_near_clean_is_off_until_it_is_measured(value):
-    assert DecideSettings(near_clean="off").near_clean == "off"
-    with pytest.raises(ValidationError, match="is not built yet"):
-        DecideSettings(near_clean=value)
+def test_near_clean_is_off_unless_it_is_widened():
+    assert DecideSettings().near_clean == "off"
+    for value in ("off", "own", "peers"):
+        assert DecideSettings.model_validate({"near_clean": value}).near_clean == value
+    for wrong in ("on", "", "OWN", True):
+        with pytest.raises(ValidationError, match="'off', 'own' or 'peers'"):
+            DecideSettings.model_validate({"near_clean": wrong})
 
 
-@pytest.mark.parametrize("value", ["adaptive", "always"])
-def test_audits_are_off_until_they_are_built(value):
-    assert TrustSettings().audit == "off"
-    with pytest.raises(ValidationError, match="is not built yet"):
-        TrustSettings(audit=value)
+def test_audits_are_adaptive_unless_switched_off():
+    assert TrustSettings().audit == "adaptive"
+    assert TrustSettings(audit="off").audit == "off"
+    with pytest.raises(ValidationError, match="'adaptive' or 'off'"):
+        TrustSettings.model_validate({"audit": "always"})
 
 
 @pytest.mark.parametrize("name", ["clean_weight", "flag_weight", "audit_rate", "min_agreement"])

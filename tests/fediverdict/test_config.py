@@ -71,8 +71,8 @@ def test_an_unknown_environment_variable_of_ours_is_refused(tmp_path):
     ("text", "said"),
     [
         ("not toml at all", "is not TOML"),
-        ("[decide]\nnear_clean = 'own'", "near_clean"),
-        ("[trust]\naudit = 'adaptive'", "audit"),
+        ("[decide]\nnear_clean = 'on'", "near_clean"),
+        ("[trust]\naudit = 'always'", "audit"),
         ("[decide]\nflag_quorum = -1", "decide.flag_quorum"),
         ("[http]\nport = 70000", "http.port"),
         ("[instance]\nbase_url = 'https://example.org/path'", "base_url"),
