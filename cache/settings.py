@@ -31,6 +31,8 @@ class DecideSettings(_Settings):
     near_clean: Literal["off", "own", "peers"] = "off"
     allow_entries: Annotated[int, Field(ge=0, le=10_000)] = 1_000
     hot_hash_pictures: Annotated[int, Field(ge=1, le=10_000)] = 100
+    fast_clean: bool = False
+    fast_clean_bytes: Annotated[int, Field(ge=1)] = 134_217_728  # answered and not matched yet
 
 
 class TrustSettings(_Settings):
@@ -53,9 +55,12 @@ class PeerDefaults(_Settings):
 
 
 class ReuseSettings(_Settings):
-    """`[reuse]`: how long a verdict of ours stands."""
+    """`[reuse]`: how long a verdict of ours stands, and how peers' verdicts are waited for."""
 
     verdict_days: Annotated[int, Field(ge=1, le=366)] = 180
+    ask_origin: bool = True
+    ask_seconds: Annotated[float, Field(gt=0, le=60)] = 2.0  # for one picture, at all its feeds
+    grace_seconds: Annotated[float, Field(ge=0, le=3_600)] = 90.0  # of background sources
 
 
 PipelineStateInFile = Literal["default", "accepted", "retired", "shadow"]

@@ -20,6 +20,7 @@ from tests.e2e.conftest import LAZY, NO_SCANNER
 
 SHARED = LAZY + '[sources.pictures]\npath = "pictures"\nshare = "all"\n'
 QUORUM_OF_ONE = "[decide]\nflag_quorum = 1\n"
+NO_AUDITS = '[trust]\naudit = "off"\n'
 WAIT_SECONDS = 40
 
 
@@ -99,7 +100,7 @@ def database(request):
 def pair(instances, request):
     """Alpha, which shares what it scans, and beta, which follows it and trusts it."""
     alpha = instances("alpha", SHARED + database(request))
-    beta = instances("beta", LAZY + QUORUM_OF_ONE + database(request))
+    beta = instances("beta", LAZY + QUORUM_OF_ONE + NO_AUDITS + database(request))
     alpha.start()
     beta.start()
     introduce(alpha, beta)
