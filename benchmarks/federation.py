@@ -84,17 +84,18 @@ def _laws(done: Sequence[Pair]) -> list[Row]:
 
 
 def _saved(done: Sequence[Pair]) -> list[Row]:
-    wanted = ("peers", "choice", "delay", "taking part", "audits", "sensitivity")
     units = {
         "peers": "trusted",
         "choice": "trusted",
         "delay": "s to seal",
+        "taking part": "%",
+        "audits": "%",
         "sensitivity": "trusted",
     }
     rows = []
     for one, result in done:
-        if one.figure in wanted:
-            at = f"{one.x:g} {units.get(one.figure, '%')}"
+        if one.figure in units:
+            at = f"{one.x:g} {units[one.figure]}"
             rows.append(Row(f"saved: {one.figure}, {one.line}, {at}", 100 * result.saved, "%"))
     return rows
 

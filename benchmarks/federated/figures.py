@@ -6,11 +6,12 @@ from dataclasses import asdict
 import numpy as np
 
 from benchmarks.federated.cost import PageBytes, fitted
-from benchmarks.federated.plan import BASE, Run
+from benchmarks.federated.plan import BASE, HOSTILE, Run
 from benchmarks.federated.simulate import Result
 from benchmarks.federated.svg import Chart, Line
 
 Pair = tuple[Run, Result]
+WORST = 100 * HOSTILE[-1]
 SAVED = "scans saved, % of the pictures new to an instance"
 
 
@@ -75,8 +76,15 @@ def charts(done: Sequence[Pair], pages: Sequence[PageBytes]) -> dict[str, Chart]
             "Hostile peers flag innocuous pictures",
             "hostile share of the trusted peers, %",
             "innocuous pictures wrongly flagged, in 1,000",
-            flags := _lines(done, "hostile", _wrong_flags),
+            flags := _flag_lines(done),
             top=_top(flags),
+        ),
+        "federation-hostile-days": Chart(
+            f"Audits find the liars ({WORST:g} % hostile, quorums 1.0)",
+            "day",
+            "abusive pictures passed as clean up to that day, %",
+            days := _passed_by_day(done),
+            top=_top(days),
         ),
         "federation-bytes": Chart(
             "What an attestation takes on the wire, by how full its page is",
@@ -167,6 +175,29 @@ def _saved_by_day(one: Run, result: Result) -> Iterable[tuple[float, float]]:
             yield day + 1, 100 * (1 - int(result.scanned_by_day[day]) / met)
 
 
+def _flag_lines(done: Sequence[Pair]) -> list[Line]:
+    """Return the lines of wrong flags; audits and time make next to no difference to them."""
+    return [
+        Line(line.name.replace("veterans, quorums", "flag_quorum"), line.points)
+        for line in _lines(done, "hostile", _wrong_flags)
+        if line.name.startswith("veterans")
+    ]
+
+
+def _passed_by_day(done: Sequence[Pair]) -> list[Line]:
+    """Return what passed up to each day, for the lines of quorum 1.0."""
+    lines = []
+    for one, result in _of(done, "hostile"):
+        if one.x == WORST and one.policy.terms.clean_quorum == BASE.terms.clean_quorum:
+            passed, met = (
+                np.cumsum(found)[: int(one.world.days)]
+                for found in (result.wrong_clean_by_day, result.abusive_by_day)
+            )
+            share = 100 * passed / np.maximum(met, 1)
+            lines.append(Line(one.line, [(day, float(y)) for day, y in enumerate(share, 1)]))
+    return lines
+
+
 def _saved(result: Result) -> float:
     return 100 * result.saved
 
@@ -183,4 +214,4 @@ def _top(lines: Sequence[Line]) -> float:
     """Return a round number that no point passes."""
     highest = max((y for line in lines for _, y in line.points), default=1.0) or 1.0
     scale = 10.0 ** np.floor(np.log10(highest))
-    return float(next(n * scale for n in (1, 2, 2.5, 5, 10) if n * scale >= highest))
+    return float(next(n * scale for n in (1, 1.5, 2, 2.5, 4, 5, 10) if n * scale >= highest))
