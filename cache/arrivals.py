@@ -7,7 +7,7 @@ picture that was never met here, so each costs a look into indexes and nothing m
 of a note is left to `cases`. Wants a write transaction.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import (
@@ -23,10 +23,13 @@ from sqlalchemy import (
     select,
 )
 
-from cache.case_tables import arrivals, case_grounds, prints
+from cache.case_tables import arrivals, case_grounds, case_pictures, prints
 from cache.rows import batches
 from cache.tables import images, verdicts
-from cache.verdict import Feed
+from cache.verdict import Decision, Feed
+
+FOUND = frozenset({Decision.FLAGGED, Decision.REVIEW})
+"""The decisions that a person has to look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,21 @@ _CAME = _noting(or_(_PRINTED, _EQUALS_OURS), gone=False)
 _WENT = _noting(_RESTED_ON, gone=True)
 
 
+_ALL_FLAGS = insert(arrivals).from_select(
+    ["image_id", "issuer_id", "feed", "gone"],
+    select(images.c.id, _ISSUER, _FEED, literal(False)).where(
+        images.c.id.in_(
+            select(verdicts.c.image_id).where(
+                verdicts.c.issuer_id == _ISSUER,
+                verdicts.c.feed == _FEED,
+                verdicts.c.seq.is_not(None),  # a peer's; so says the index
+            )
+        ),
+        or_(_PRINTED, _EQUALS_OURS),
+    ),
+)
+
+
 def note_arrivals(
     connection: Connection,
     issuer_id: int,
@@ -84,6 +102,34 @@ def note_arrivals(
     for some in batches(sorted(set(image_ids))):
         values = {"issuer_id": issuer_id, "feed": int(feed), "image_ids": list(some)}
         connection.execute(statement, values)
+
+
+def note_flags_of(connection: Connection, issuer_id: int) -> None:
+    """Note all flags of an issuer that bear on something here: it may weigh more than before."""
+    connection.execute(_ALL_FLAGS, {"issuer_id": issuer_id, "feed": int(Feed.FLAGGED)})
+
+
+def note_met(connection: Connection, met: Mapping[int, Decision], *, own_issuer_id: int) -> None:
+    """Note of stored pictures (row id -> what was decided) those that a case does not know so.
+
+    They are noted as rows of our own. A picture in no case is noted where a person has to look
+    at it, one in a case where something else was decided on it before.
+    """
+    for some in batches(sorted(met)):
+        known = dict(
+            connection.execute(
+                select(case_pictures.c.image_id, case_pictures.c.decision).where(
+                    case_pictures.c.image_id.in_(some)
+                )
+            ).all()
+        )
+        rows = [
+            {"image_id": one, "issuer_id": own_issuer_id, "feed": int(Feed.OWN), "gone": False}
+            for one in some
+            if (known[one] != met[one] if one in known else met[one] in FOUND)
+        ]
+        if rows:
+            connection.execute(insert(arrivals), rows)
 
 
 def waiting_arrivals(connection: Connection, limit: int) -> list[Arrival]:

@@ -55,3 +55,19 @@ class NotHeld(CacheError):
 
 class BadListName(CacheError):
     """A hash list has a name of lower-case letters, digits and single hyphens."""
+
+
+class UnknownCase(CacheError):
+    """There is no case of that number; `fediverdict cases list` shows them."""
+
+
+class NotInCase(CacheError):
+    """That picture does not stand in that case; `fediverdict cases show` names those that do."""
+
+
+class NotShown(CacheError):
+    """A picture among near ones is to be decided unseen; `fediverdict cases show` shows it."""
+
+
+class IndexDamaged(CacheError):
+    """The files of an index are not as they were written; they are built again by themselves."""

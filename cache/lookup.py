@@ -64,6 +64,7 @@ _FINDING_COLUMNS = (
     findings.c.decided,
     findings.c.decided_by,
     findings.c.reason,
+    findings.c.image_id,
 )
 
 
@@ -297,7 +298,7 @@ def _match(row: Sequence[Any], kind: MatchKind | None = None, distance: int = 0)
 
 
 def _finding(row: Sequence[Any], kind: MatchKind | None = None, distance: int = 0) -> FindingMatch:
-    kind_found, _, rule, finding, decided, decided_by, reason = row
+    kind_found, _, rule, finding, decided, decided_by, reason, image_id = row
     return FindingMatch(
         kind or MatchKind(kind_found),
         rule,
@@ -306,6 +307,7 @@ def _finding(row: Sequence[Any], kind: MatchKind | None = None, distance: int = 
         decided_by,
         reason,
         distance,
+        image_id,
     )
 
 

@@ -116,6 +116,7 @@ class FindingMatch:
     decided_by: str
     reason: str
     distance: int = 0
+    image_id: int | None = field(default=None, compare=False)  # row id of its picture
 
 
 @dataclass(frozen=True, slots=True)

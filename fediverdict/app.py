@@ -14,12 +14,14 @@ from fediverdict.config import Config
 from fediverdict.judge import Judge
 from fediverdict.parts import build_federation, build_judge
 from fediverdict.problems import problems
+from fediverdict.reviewing import Reviewer, build_reviewer, reviewing
 from fediverdict.tally import CountTally
 from scanner.errors import ModelError
 
 logger = logging.getLogger(__name__)
 
 JUDGE = web.AppKey("judge", Judge)
+REVIEWER = web.AppKey("reviewer", Reviewer)
 FEDERATION = web.AppKey("federation", Federation)
 TALLY = web.AppKey("tally", CountTally)
 
@@ -31,6 +33,7 @@ def build_app(config: Config, store: Store) -> web.Application:
     )
     tally = app[TALLY] = CountTally(store)
     judge = app[JUDGE] = build_judge(config, store, tally=tally)
+    app[REVIEWER] = build_reviewer(config, judge)
     rules = judge.judgements.rule_texts
     federation = app[FEDERATION] = build_federation(config, store, rules)
     api = Api(config, store, judge)
@@ -39,6 +42,7 @@ def build_app(config: Config, store: Store) -> web.Application:
     app.add_routes(federation.routes())
     app.cleanup_ctx.append(_counts)  # closed after all who answer
     app.cleanup_ctx.append(_decoders)
+    app.cleanup_ctx.append(_reviews)
     app.cleanup_ctx.append(_federation_loops)
     if config.scanner.preload:
         app.cleanup_ctx.append(_model)
@@ -59,6 +63,11 @@ async def _counts(app: web.Application) -> AsyncIterator[None]:
 async def _decoders(app: web.Application) -> AsyncIterator[None]:
     yield
     app[JUDGE].close()
+
+
+async def _reviews(app: web.Application) -> AsyncIterator[None]:
+    async with reviewing(app[REVIEWER]):
+        yield
 
 
 async def _model(app: web.Application) -> AsyncIterator[None]:

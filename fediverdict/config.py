@@ -66,6 +66,10 @@ class HttpSettings(Settings):
     lookup_items: Annotated[int, Field(ge=1)] = 1_000
     lookup_bytes: Annotated[int, Field(ge=1_024)] = 1_048_576
     concurrent_scans: Annotated[int, Field(ge=1)] = 16
+    waiting_scans: Annotated[int, Field(ge=0)] = 256
+    background_bytes: Annotated[int, Field(ge=0)] = 268_435_456
+    jobs: Annotated[int, Field(ge=0)] = 1_000
+    job_seconds: Annotated[float, Field(gt=0, le=86_400)] = 600.0
     body_seconds: Annotated[float, Field(gt=0, le=3_600)] = 120.0
 
 
@@ -89,6 +93,28 @@ class ScanSettings(Settings):
     unreachable_in_a_row: Annotated[int, Field(ge=0)] = 16
     retry_seconds: Annotated[float, Field(gt=0)] = 5.0
     retry_seconds_max: Annotated[float, Field(gt=0)] = 600.0
+
+
+class ReviewSettings(Settings):
+    """How stored pictures are decided anew when something changes."""
+
+    arrivals_batch: Annotated[int, Field(ge=1, le=10_000)] = 256
+    codes_batch: Annotated[int, Field(ge=1, le=10_000)] = 1_000
+    cases_batch: Annotated[int, Field(ge=1, le=1_000)] = 64
+    pictures_batch: Annotated[int, Field(ge=1, le=1_000)] = 64
+    pause_seconds: Annotated[float, Field(gt=0, le=3_600)] = 2.0
+
+
+class CasesSettings(Settings):
+    """What stands in one case."""
+
+    near_pictures: Annotated[int, Field(ge=1, le=10_000)] = 200
+
+
+class UndoSettings(Settings):
+    """What may be undone without a person."""
+
+    auto: bool = False
 
 
 class PipelineSettings(Settings):
@@ -120,6 +146,9 @@ class Config(Settings):
     feed: FeedSettings = FeedSettings()
     federation: FederationSettings = FederationSettings()
     scan: ScanSettings = ScanSettings()
+    review: ReviewSettings = ReviewSettings()
+    cases: CasesSettings = CasesSettings()
+    undo: UndoSettings = UndoSettings()
     sources: dict[str, SourceSettings] = {}
     pipelines: dict[PipelineId, PipelineSettings] = {}
     rules: dict[str, str] = {}

@@ -58,6 +58,13 @@ class Seen:
         return self.item.key
 
     @property
+    def decision(self) -> Decision | None:
+        """What was decided on it; None where it has no answer, or could not be judged."""
+        if self.answer is None or self.answer.decision in COULD_NOT:
+            return None
+        return self.answer.decision
+
+    @property
     def is_no_picture(self) -> bool:
         """Whether it neither decodes as a picture nor is named as one."""
         undecodable = self.answer is not None and self.answer.decision is Decision.UNDECODABLE

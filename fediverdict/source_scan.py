@@ -16,8 +16,9 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from cache.arrivals import note_met
 from cache.publish import published_in
-from cache.record import image_rows
+from cache.record import image_rows, own_issuer
 from cache.runs import Advance, Run, RunKind, advance_run, record_finding
 from cache.sightings import JUDGED, record_sightings, unchanged
 from cache.verdict import Decision, Evidence, Feed
@@ -277,8 +278,10 @@ class SourceScan:
         now = int(time.time())
         read = [seen for seen in batch if seen.answer is not None and seen.was_read]
         met = [seen.sighting(self._run.source_id, self._terms, now) for seen in read]
-        rows = image_rows(connection, (seen.sha256 for seen in read if seen.sha256), now=now)
+        rows = image_rows(connection, (seen.sha256 for seen in batch if seen.sha256), now=now)
         record_sightings(connection, met, [rows.get(seen.sha256 or b"") for seen in read])
+        decided = {rows[s.sha256]: s.decision for s in batch if s.sha256 and s.decision}
+        note_met(connection, decided, own_issuer_id=own_issuer(connection, now=now))
         for seen in batch:
             if seen.is_finding:
                 record_finding(connection, self._run.id, seen.finding())

@@ -31,6 +31,7 @@ from fediverdict.locking import alone
 from fediverdict.moment import parse_moment
 from fediverdict.parts import build_judge
 from fediverdict.progress import Progress
+from fediverdict.reviewing import build_reviewer
 from fediverdict.seen import FOUND
 from fediverdict.source_scan import SourceScan, Wanted
 from fediverdict.stopping import run_until_stopped, stop_on_signals
@@ -148,6 +149,10 @@ async def _judged(
         report.finish(run, asked.name, complete=complete, stopped=stop.is_set())
         if judge.scanner is None:
             report.warn("nothing can be scanned here; what nobody judged stays unknown")
+        noted = await build_reviewer(context.config, judge).drain(stop)
+        if noted.opened or noted.reopened:
+            told = f"{noted.opened} cases opened, {noted.reopened} reopened"
+            report.warn(f"{told}; see `fediverdict cases list`")
         return None if stop.is_set() else run
 
 

@@ -19,6 +19,7 @@ from fediverdict.config import ScanSettings
 from fediverdict.judge import Judge
 from fediverdict.locking import alone
 from fediverdict.parts import build_judge
+from fediverdict.reviewing import build_reviewer, reviewing
 from fediverdict.seen import Seen
 from fediverdict.source_scan import SourceScan
 from fediverdict.stopping import run_until_stopped, stop_on_signals
@@ -71,7 +72,8 @@ async def _watch(
             watches = [
                 _Watch(context, judge, asked, name, source) for name, source in named.items()
             ]
-            await _together(watches, stop)
+            async with reviewing(build_reviewer(context.config, judge)):
+                await _together(watches, stop)
     finally:
         judge.close()
         await tally.close()

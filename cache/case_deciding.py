@@ -1,0 +1,258 @@
+"""Enters what a person makes of the pictures of a case: upheld, dismissed or escalated.
+
+Decides which pictures a decision covers: one named, with its equals in content; or, where none is
+named, all that wait. Among several that are merely near each other, each must have been shown
+before; and only what is decided one by one is published. Escalating puts the case under embargo:
+nothing is published, nothing retracted. A picture waits on while a rule it is here for is
+undecided. Dismissing frees what rested on the picture: those cases are looked at again.
+Wants a write transaction.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Row, select, update
+
+from cache.case_tables import case_grounds, case_pictures, cases
+from cache.cases import (
+    RESTORED,
+    CaseState,
+    cases_resting_on,
+    look_again_at,
+    set_state,
+    settled_state,
+    state_of,
+)
+from cache.comparing import compare
+from cache.errors import NotInCase, NotShown
+from cache.judgement import Judgement
+from cache.lookup import findings_of_image, verdicts_of_image
+from cache.publish import publish_finding, publish_verdict, published_among
+from cache.record import NewFinding, equal_images, own_issuer, record_finding
+from cache.rows import batches
+from cache.tables import images, sightings, sources
+from cache.verdict import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class CaseDecision:
+    """What a person decided of a case, and why."""
+
+    finding: Finding
+    rules: Sequence[str]
+    reason: str
+    decided_by: str
+    sha256: bytes | None = None  # None: every picture that waits
+
+
+@dataclass(frozen=True, slots=True)
+class DecidedCase:
+    """What entering a decision came to."""
+
+    state: CaseState
+    decided: tuple[bytes, ...]  # sha256 of the pictures that a finding was entered for
+    waiting: int  # pictures that still wait
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A picture of the case, with its equals in content (row ids, itself included)."""
+
+    image_id: int
+    sha256: bytes
+    content: bytes | None
+    shown: bool
+    waits: bool
+
+    @property
+    def key(self) -> bytes:
+        """What equal pictures share."""
+        return self.content or self.sha256
+
+
+def decide_case(
+    connection: Connection,
+    case_id: int,
+    decision: CaseDecision,
+    judgement: Judgement,
+    *,
+    shared: frozenset[str] = frozenset(),
+    now: int,
+) -> DecidedCase:
+    """Enter a person's decision, and publish what follows of it.
+
+    `shared` names the sources whose verdicts may be published. Raises UnknownCase, NotInCase and
+    NotShown.
+    """
+    state_of(connection, case_id)
+    members = _members(connection, case_id)
+    chosen = _chosen(case_id, members, decision)
+    one_by_one = len(chosen) == 1
+    if len({member.key for member in members}) > 1:
+        _refuse_unshown(case_id, members, chosen)
+    covered: set[int] = set()
+    for member in chosen:
+        for rule in decision.rules:
+            words = (decision.finding, decision.reason, decision.decided_by)
+            new = NewFinding(member.sha256, rule, *words)
+            record_finding(connection, new, judgement, now=now)
+        may_publish = one_by_one and _is_shared(connection, member.image_id, shared)
+        _publish(connection, member, decision, judgement, may_publish, now)
+        covered |= equal_images(connection, member.image_id)
+        covered |= {other.image_id for other in members if other.key == member.key}
+    touched = _settle_pictures(connection, covered, decision)
+    for touched_id in sorted(touched | {case_id}):
+        _settle_case(connection, touched_id, decision, now)
+    _free(connection, covered, now)
+    compare(connection, covered, judgement, now=now)
+    look_again_at(connection, touched | {case_id})
+    left = sum(member.waits for member in _members(connection, case_id))
+    return DecidedCase(
+        state_of(connection, case_id), tuple(member.sha256 for member in chosen), left
+    )
+
+
+def mark_shown(connection: Connection, case_id: int, image_ids: Iterable[int], *, now: int) -> None:
+    """Note that a person was shown pictures of a case."""
+    for some in batches(sorted(set(image_ids))):
+        connection.execute(
+            update(case_pictures)
+            .where(case_pictures.c.case_id == case_id, case_pictures.c.image_id.in_(some))
+            .values(shown=now)
+        )
+
+
+def _members(connection: Connection, case_id: int) -> list[_Member]:
+    rows = connection.execute(
+        select(case_pictures, images.c.sha256, images.c.content)
+        .join(images, images.c.id == case_pictures.c.image_id)
+        .where(case_pictures.c.case_id == case_id)
+        .order_by(case_pictures.c.added, case_pictures.c.image_id)
+    ).all()
+    return [_member(row) for row in rows]
+
+
+def _member(row: Row[tuple[object, ...]]) -> _Member:
+    waits = row.finding is None or row.finding == RESTORED
+    return _Member(row.image_id, bytes(row.sha256), row.content, row.shown is not None, waits)
+
+
+def _chosen(case_id: int, members: Sequence[_Member], decision: CaseDecision) -> list[_Member]:
+    """Return one picture for each content that is to be decided."""
+    if decision.sha256 is not None:
+        named = [member for member in members if member.sha256 == decision.sha256]
+        if not named:
+            raise NotInCase(
+                f"{decision.sha256.hex()} is no picture of case {case_id}; "
+                f"`fediverdict cases show {case_id}` names those that are"
+            )
+        return named
+    waiting = [member for member in members if member.waits] or list(members)
+    return list({member.key: member for member in reversed(waiting)}.values())[::-1]
+
+
+def _refuse_unshown(case_id: int, members: Sequence[_Member], chosen: Sequence[_Member]) -> None:
+    shown = {member.key for member in members if member.shown}
+    unseen = [member for member in chosen if member.key not in shown]
+    if unseen:
+        raise NotShown(
+            f"{unseen[0].sha256.hex()} is one of several near pictures in case {case_id}, and was "
+            f"not shown yet; look at `fediverdict cases show {case_id}` first"
+        )
+
+
+def _publish(
+    connection: Connection,
+    member: _Member,
+    decision: CaseDecision,
+    judgement: Judgement,
+    may_publish: bool,
+    now: int,
+) -> None:
+    """Bring the feeds in line; of what may not be published, only what stands there is changed."""
+    equals = sorted(equal_images(connection, member.image_id))
+    own = own_issuer(connection, now=now)
+    said = [one for equal in equals for one in verdicts_of_image(connection, equal, own)]
+    standing = published_among(connection, [member.sha256, *(one.sha256 for one in said)])
+    if may_publish or (standing and decision.finding is not Finding.UPHELD):
+        for rule in decision.rules:
+            publish_finding(connection, member.sha256, rule, judgement, now=now)
+        return
+    for verdict in said:  # an upheld picture leaves the clean feed, with nothing said instead
+        if verdict.sha256 in standing:
+            publish_verdict(connection, verdict, judgement, now=now)
+
+
+def _is_shared(connection: Connection, image_id: int, shared: frozenset[str]) -> bool:
+    """Tell whether the picture was met in a source whose verdicts may be published."""
+    names = (
+        select(sources.c.name)
+        .join(sightings, sightings.c.source_id == sources.c.id)
+        .where(sightings.c.image_id == image_id)
+        .distinct()
+    )
+    return any(name in shared for name in connection.execute(names).scalars())
+
+
+def _settle_pictures(
+    connection: Connection, image_ids: Iterable[int], decision: CaseDecision
+) -> set[int]:
+    """Note in every case what was found of these pictures; return the cases."""
+    touched: set[int] = set()
+    for some in batches(sorted(image_ids)):
+        places = select(case_pictures.c.case_id, case_pictures.c.image_id).where(
+            case_pictures.c.image_id.in_(some)
+        )
+        for place in connection.execute(places).all():
+            touched.add(place.case_id)
+            finding = _made_of(connection, place.case_id, place.image_id, decision.finding)
+            connection.execute(
+                update(case_pictures)
+                .where(case_pictures.c.case_id == place.case_id)
+                .where(case_pictures.c.image_id == place.image_id)
+                .values(finding=None if finding is None else finding.value)
+            )
+    return touched
+
+
+def _made_of(
+    connection: Connection, case_id: int, image_id: int, finding: Finding
+) -> Finding | None:
+    """Return what persons made of a picture by now; None while a rule is undecided.
+
+    Upheld for any rule counts most, then escalated.
+    """
+    newest = {found.rule: found.finding for found in findings_of_image(connection, image_id)}
+    for strongest in (Finding.UPHELD, Finding.ESCALATED):
+        if strongest in newest.values():
+            return strongest
+    stands = select(case_grounds.c.rule).where(
+        case_grounds.c.case_id == case_id,
+        case_grounds.c.image_id == image_id,
+        case_grounds.c.gone.is_(None),
+        case_grounds.c.rule != "",
+    )
+    undecided = set(connection.execute(stands).scalars()) - newest.keys()
+    return None if undecided else finding
+
+
+def _settle_case(connection: Connection, case_id: int, decision: CaseDecision, now: int) -> None:
+    """Let a case stand as its pictures were decided, all of them; an embargo comes at once."""
+    image_ids = select(case_pictures.c.image_id).where(case_pictures.c.case_id == case_id)
+    embargo = any(
+        found.finding is Finding.ESCALATED
+        for image_id in connection.execute(image_ids).scalars().all()
+        for found in findings_of_image(connection, image_id)
+    )
+    connection.execute(update(cases).where(cases.c.id == case_id).values(embargo=embargo))
+    if (state := settled_state(connection, case_id)) is not None:
+        said = f"{decision.decided_by}: {decision.reason}"
+        set_state(connection, case_id, state, said, now=now)
+
+
+def _free(connection: Connection, image_ids: set[int], now: int) -> None:
+    """Let what stands in other cases for what we said of these pictures be looked at again."""
+    resting = cases_resting_on(connection, own_issuer(connection, now=now), sorted(image_ids))
+    reason = "a person here decided on the picture that it is near to"
+    others = {case_id for image_id, case_id in resting.items() if image_id not in image_ids}
+    look_again_at(connection, others, reason)

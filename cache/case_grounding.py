@@ -1,0 +1,159 @@
+"""Keeps the grounds of pictures in cases: what lapsed is marked, what came is added.
+
+A ground is never deleted: the history of a case is made of them. One that lapsed and stands again
+is the same row. Decides how many of one picture are kept; what follows is left to `case_opening`.
+Wants a write transaction.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select, update
+
+from cache.case_evidence import Decided, Ground
+from cache.case_tables import case_grounds
+from cache.rows import batches, insert_into
+from cache.tables import images, issuers
+
+MAX_GROUNDS = 64
+"""How many grounds of one picture a case keeps, those that made the decision first."""
+
+Key = tuple[int, int, str, str]
+KEY = ("issuer_id", "of_image_id", "kind", "rule")
+_AGAIN = ("distance", "acted", "added", "expires", "gone")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredGround:
+    """A ground with row ids for names."""
+
+    issuer_id: int
+    of_image_id: int
+    ground: Ground
+
+    @property
+    def key(self) -> Key:
+        """What is unique among the grounds of one picture."""
+        return (self.issuer_id, self.of_image_id, self.ground.kind.value, self.ground.rule)
+
+
+@dataclass(frozen=True, slots=True)
+class Lapse:
+    """A ground that no longer stands."""
+
+    row_id: int
+    origin: str
+    expires: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What settling the grounds of a picture came to."""
+
+    lapsed: Sequence[Lapse]
+    came: int
+
+    def __bool__(self) -> bool:
+        """Tell whether anything changed."""
+        return bool(self.lapsed or self.came)
+
+
+class Names:
+    """Row ids of the pictures and issuers that some decisions name."""
+
+    def __init__(self, connection: Connection, made: Iterable[Decided]) -> None:
+        made = list(made)
+        grounds = [ground for one in made for ground in one.grounds]
+        hashes = {one.sha256 for one in made} | {g.of for g in grounds if g.of is not None}
+        self.images: dict[bytes, int] = {}
+        for some in batches(sorted(hashes)):
+            rows = select(images.c.sha256, images.c.id).where(images.c.sha256.in_(some))
+            self.images |= {bytes(row.sha256): row.id for row in connection.execute(rows)}
+        self.issuers: dict[str, int] = {}
+        for origins in batches(sorted({ground.issuer for ground in grounds})):
+            known = select(issuers.c.origin, issuers.c.id).where(issuers.c.origin.in_(origins))
+            self.issuers |= {row.origin: row.id for row in connection.execute(known)}
+
+    def stored(self, one: Decided) -> list[StoredGround]:
+        """Return the grounds of a decision with row ids; what is named no more has lapsed."""
+        found: dict[Key, StoredGround] = {}
+        for ground in one.grounds:
+            of_image = ground.of_image if ground.of is None else self.images.get(ground.of)
+            issuer_id = self.issuers.get(ground.issuer)
+            if of_image is not None and issuer_id is not None:
+                stored = StoredGround(issuer_id, of_image, ground)
+                found.setdefault(stored.key, stored)
+        return list(found.values())
+
+
+def settle_grounds(
+    connection: Connection,
+    case_id: int,
+    image_id: int,
+    standing: Sequence[StoredGround],
+    *,
+    now: int,
+) -> Settled:
+    """Let exactly these grounds of a picture stand; those that lapsed are kept, marked."""
+    rows = connection.execute(
+        select(case_grounds, issuers.c.origin)
+        .join(issuers, issuers.c.id == case_grounds.c.issuer_id)
+        .where(case_grounds.c.case_id == case_id, case_grounds.c.image_id == image_id)
+        .where(case_grounds.c.gone.is_(None))
+    ).all()
+    held = {(row.issuer_id, row.of_image_id, row.kind, row.rule): row for row in rows}
+    standing_now = {one.key: one for one in standing}
+    lapsed = [
+        Lapse(row.id, row.origin, row.expires)
+        for key, row in held.items()
+        if key not in standing_now
+    ]
+    for some in batches([one.row_id for one in lapsed]):
+        _set(connection, some, gone=now)
+    for key in held.keys() & standing_now.keys():
+        expires, acts = standing_now[key].ground.expires, standing_now[key].ground.acted
+        if held[key].expires != expires:
+            _set(connection, [held[key].id], expires=expires)
+        if acts and not held[key].acted:  # it asked for review before: now the action counts
+            _set(connection, [held[key].id], acted=True, added=now)
+    room = max(0, MAX_GROUNDS - (len(held) - len(lapsed)))
+    came = [one for key, one in standing_now.items() if key not in held][:room]
+    add_grounds(connection, case_id, image_id, came, now=now)
+    return Settled(lapsed, len(came))
+
+
+def add_grounds(
+    connection: Connection,
+    case_id: int,
+    image_id: int,
+    grounds: Sequence[StoredGround],
+    *,
+    now: int,
+) -> None:
+    """Add grounds of a picture, at most MAX_GROUNDS; one that lapsed stands again."""
+    rows = [
+        _values(one) | {"case_id": case_id, "image_id": image_id, "added": now}
+        for one in grounds[:MAX_GROUNDS]
+    ]
+    if rows:
+        insert = insert_into(connection, case_grounds)
+        again = {name: insert.excluded[name] for name in _AGAIN}
+        key = ["case_id", "image_id", *KEY]
+        connection.execute(insert.on_conflict_do_update(index_elements=key, set_=again), rows)
+
+
+def _values(one: StoredGround) -> dict[str, object]:
+    return {
+        "issuer_id": one.issuer_id,
+        "of_image_id": one.of_image_id,
+        "kind": one.ground.kind.value,
+        "distance": one.ground.distance,
+        "rule": one.ground.rule,
+        "acted": one.ground.acted,
+        "expires": one.ground.expires,
+        "gone": None,
+    }
+
+
+def _set(connection: Connection, row_ids: Sequence[int], **values: object) -> None:
+    connection.execute(update(case_grounds).where(case_grounds.c.id.in_(row_ids)).values(values))
