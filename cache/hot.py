@@ -2,12 +2,13 @@
 
 Decides when a code is hot: more than `decide.hot_hash_pictures` distinct pictures near it within
 an hour (its own, where that was scanned, among them), counted by content, else sha256, in the
-memory of each process; the codes hit longest ago are forgotten first. What is held stands in SQL: such a code only asks for a scan (`guards`), until a
-person releases it. A code that a person here upheld or escalated, or released within the last
-RELEASE_SECONDS, is never held; the admin is told of its heat alone, once a day.
+memory of each process; the codes hit longest ago are forgotten first. What is held stands in SQL:
+such a code only asks for a scan (`guards`), until a person releases it. A code that a person here
+upheld or escalated, or released within the last RELEASE_SECONDS, is never held; the admin is told
+of its heat alone, once a day.
 
-Whoever heats a code on purpose, with pictures of his own, gains that copies are scanned; it is
-looked at by the model what would have waited for a person. Where nothing can scan, it waits.
+Whoever heats a code on purpose, with pictures of his own, gains that its copies are scanned: the
+model looks at what would have waited for a person. Where nothing can scan, it waits as before.
 """
 
 from collections import OrderedDict

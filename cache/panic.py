@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, or_, select, update
 
 from cache.case_tables import case_grounds, case_pictures, cases
-from cache.cases import recheck_issuer
+from cache.cases import WAITING, recheck_issuer
 from cache.judgement import PeerState
 from cache.notices import tell
 from cache.rows import batches, upsert
@@ -94,7 +94,7 @@ def caused_by_peers(connection: Connection) -> list[CausedCase]:
         .distinct()
         .join_from(case_grounds, issuers, issuers.c.id == case_grounds.c.issuer_id)
         .join(cases, cases.c.id == case_grounds.c.case_id)
-        .where(stands, cases.c.state.in_(("open", "reopened")))
+        .where(stands, cases.c.state.in_(WAITING))
         .order_by(case_grounds.c.case_id, issuers.c.origin)
     )
     origins: dict[int, list[str]] = {}

@@ -5,15 +5,18 @@ import itertools
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from cache.blast import HOUR_SECONDS, BlastRadius, load_tripped, tell_tripped
+from cache.case_evidence import Ground
+from cache.case_grounding import StoredGround, settle_grounds
 from cache.case_tables import case_grounds, cases
 from cache.judgement import PeerState, Trust
 from cache.notices import unread
 from cache.record import image_row, own_issuer
 from cache.settings import PeerDefaults, TrustSettings
 from cache.tables import sightings, sources
-from cache.trust import add_peer, set_trust
+from cache.trust import add_peer, peer_id, set_trust
 from cache.verdict import MatchKind
 from tests.cache.pictures import NOW, A, B, C, trusted
 
@@ -95,6 +98,26 @@ def test_what_flagged_nothing_and_what_is_of_another_hour_do_not_count(store):
     store.write_now(some)
     assert tripped(store) == frozenset()
     assert tripped(store, now=NOW - 1) == frozenset({A})
+
+
+def test_what_asked_for_review_first_counts_from_when_it_flags(store):
+    """Else who trips the breaker would flag all the rest, uncounted, when the hour is over."""
+
+    def look(connection, case_id, of, *, acted, now):
+        said = Ground(A, None, MatchKind.EXACT, "pattern", acted=acted, of_image=of)
+        stored = StoredGround(peer_id(connection, A), of, said)
+        settle_grounds(connection, case_id, of, [stored], now=now)
+
+    def ten(connection):
+        act(connection, peer(connection, A), 10, acted=False)
+        return connection.execute(select(case_grounds.c.case_id, case_grounds.c.image_id)).all()
+
+    grounds = store.write_now(ten)
+    later = NOW + 2 * HOUR_SECONDS
+    for acted, expected in ((False, frozenset()), (True, {A}), (False, {A})):
+        for case_id, image_id in grounds:
+            store.write_now(look, case_id, image_id, acted=acted, now=later)
+        assert tripped(store, now=later) == expected
 
 
 def test_our_own_flags_never_trip(store):

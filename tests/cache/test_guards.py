@@ -207,9 +207,12 @@ def test_the_tables_are_not_read_again_while_nothing_can_have_changed(store, mon
     store.write_now(own, COPY, BAD)
     guards, near, reads = TableGuards(DecideSettings()), NearIndex(), []
     made = Surroundings.__init__
-    monkeypatch.setattr(
-        Surroundings, "__init__", lambda self, pdqs: (reads.append(1), made(self, pdqs))[1]
-    )
+
+    def counted(self, pdqs):
+        reads.append(1)
+        made(self, pdqs)
+
+    monkeypatch.setattr(Surroundings, "__init__", counted)
     for _ in range(3):
         store.read_now(evidence, near, fingerprint=QUERY, guards=guards)
     assert len(reads) == 1

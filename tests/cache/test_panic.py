@@ -57,7 +57,8 @@ def test_whoever_is_trusted_is_only_observed_and_what_it_weighed_is_told_and_not
 
 
 def test_who_is_suspended_stays_suspended_and_this_instance_stays_itself(store):
-    store.write_now(lambda c: (peer(c, A), set_state(c, A, PeerState.SUSPENDED)))
+    store.write_now(peer, A)
+    store.write_now(set_state, A, PeerState.SUSPENDED)
     store.write_now(own_issuer, now=NOW)
     assert store.write_now(panic, NOW) == []
     rows = store.read_now(
