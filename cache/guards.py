@@ -65,12 +65,13 @@ class TableGuards:
         self._heat = Heat(settings.hot_hash_pictures)
         self._lock = threading.Lock()
         self._tables: _Tables | None = None
+        self._asked: tuple[_Tables, bytes, bool] | None = None  # the last picture, and the answer
 
     def only_suspects(self, connection: Connection, hit: NearCode, pdq: bytes) -> bool:
         """Tell whether this near code may do no more than ask for a scan of the picture."""
         tables = self._current(connection)
-        is_allowed = len(pdq) == CODE_BYTES and tables.surroundings.hold(pdq)
-        if not is_allowed and (hit.image_id, hit.issuer_id) not in tables.held:
+        is_held = (hit.image_id, hit.issuer_id) in tables.held
+        if not is_held and not self._is_allowed(tables, pdq):
             return False
         return not (hit.own and bears_finding(connection, hit.image_id))
 
@@ -86,6 +87,14 @@ class TableGuards:
                 hot = self._heat.note((hit.image_id, hit.issuer_id), picture, now)
             if hot is not None:
                 self._later(hold, hot, int(now)).add_done_callback(log_failure)
+
+    def _is_allowed(self, tables: _Tables, pdq: bytes) -> bool:
+        """Tell whether an entry is near; asked for each code near one picture, searched once."""
+        asked = self._asked
+        if asked is None or asked[0] is not tables or asked[1] != pdq:
+            found = len(pdq) == CODE_BYTES and tables.surroundings.hold(pdq)
+            asked = self._asked = (tables, pdq, found)
+        return asked[2]
 
     def _current(self, connection: Connection) -> _Tables:
         snapshot, tables = snapshot_of(connection), self._tables
