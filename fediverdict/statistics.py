@@ -22,7 +22,7 @@ from cache.counts import (
     unread_notices,
 )
 from cache.verdict import Decision, MatchKind
-from fediverdict.tally import MILLISECONDS, How
+from fediverdict.tally import BY_PEERS, MILLISECONDS, How
 
 SETTLED = (Decision.CLEAN, Decision.REVIEW, Decision.FLAGGED)
 
@@ -58,12 +58,16 @@ class Stats:
     @property
     def saved(self) -> float | None:
         """The share of the judgeable pictures that took no inference here, 0..1."""
-        judged = self.answers(How.REUSED, How.SCANNED, How.OPEN)
-        return self.answers(How.REUSED) / judged if judged else None
+        return self._share(self.answers(How.REUSED))
+
+    @property
+    def saved_by_peers(self) -> float | None:
+        """The part of `saved` in which verdicts of peers had a part."""
+        return self._share(self._number(BY_PEERS))
 
     def mean_milliseconds(self, how: How) -> float | None:
         """Return how long answers of this way took in the mean."""
-        spent = sum(one.number for one in self.counts if one.what == MILLISECONDS[how])
+        spent = self._number(MILLISECONDS[how])
         return spent / number if (number := self.answers(how)) else None
 
     @property
@@ -73,6 +77,13 @@ class Stats:
         if scan is None or reuse is None:
             return None
         return max(0.0, self.answers(How.REUSED) * (scan - reuse) / 1000)
+
+    def _number(self, what: str) -> int:
+        return sum(one.number for one in self.counts if one.what == what and one.origin is None)
+
+    def _share(self, answers: int) -> float | None:
+        judged = self.answers(How.REUSED, How.SCANNED, How.OPEN)
+        return answers / judged if judged else None
 
 
 def read_stats(connection: Connection, since: int) -> Stats:
@@ -89,7 +100,6 @@ def read_stats(connection: Connection, since: int) -> Stats:
 
 def stats_json(found: Stats) -> dict[str, Any]:
     """Return the statistics as documented in docs/stats.md."""
-    saved = found.saved
     return {
         "since": date_of(found.since),
         "answers": {
@@ -106,7 +116,8 @@ def stats_json(found: Stats) -> dict[str, Any]:
             if (number := found.answers(How.REUSED, kind=kind))
         },
         "reasons": _reasons(found),
-        "inference_saved": None if saved is None else round(saved, 4),
+        "inference_saved": _rounded(found.saved, 4),
+        "inference_saved_by_peers": _rounded(found.saved_by_peers, 4),
         "mean_scan_ms": _rounded(found.mean_milliseconds(How.SCANNED)),
         "mean_reuse_ms": _rounded(found.mean_milliseconds(How.REUSED)),
         "estimated_seconds_saved": _rounded(found.saved_seconds),
@@ -148,5 +159,5 @@ def date_of(day: int) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(day * SECONDS_PER_DAY))
 
 
-def _rounded(number: float | None) -> float | None:
-    return None if number is None else round(number, 1)
+def _rounded(number: float | None, digits: int = 1) -> float | None:
+    return None if number is None else round(number, digits)

@@ -37,6 +37,9 @@ class How(StrEnum):
 MILLISECONDS = {How.SCANNED: "milliseconds-scanned", How.REUSED: "milliseconds-reused"}
 """What the time that answers took is counted as."""
 
+BY_PEERS = "reused-by-peers"
+"""As what a reuse is counted, once more, in which the verdict of any peer had a part."""
+
 
 def how(answer: Answer) -> How:
     """Tell how an answer came about."""
@@ -69,7 +72,10 @@ def count(answer: Answer) -> Counts:
     if came in MILLISECONDS:
         counted.add(MILLISECONDS[came], round(answer.seconds * 1000))
     if came is How.REUSED and answer.outcome is not None:
-        for origin in {match.verdict.issuer for match in answer.outcome.matches} - {SELF}:
+        origins = {match.verdict.issuer for match in answer.outcome.matches} - {SELF}
+        if origins:
+            counted.add(BY_PEERS)
+        for origin in origins:
             counted.add_of_peer(str(answer.decision), origin)
             if answer.decision is Decision.CLEAN:
                 counted.add_clean_hit(origin)
@@ -127,7 +133,8 @@ class CountTally:
                 await self._store.write(store_counts, counted, day=day)
             except CacheError as error:
                 self._waiting.setdefault(day, Counts()).merge(counted)
-                logger.warning("the counts for `fediverdict stats` wait: %s", error)
+                fate = "are lost" if self._closing.is_set() else "wait"
+                logger.warning("counts for `fediverdict stats` %s: %s", fate, error)
                 return
 
 

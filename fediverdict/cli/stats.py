@@ -97,7 +97,8 @@ def _saving(found: Stats) -> str:
     saved, seconds = found.saved, found.saved_seconds
     if saved is None:
         return "inference saved: nothing to tell yet"
-    said = f"inference saved: {100 * saved:.1f} %"
+    by_peers = 100 * (found.saved_by_peers or 0)
+    said = f"inference saved: {100 * saved:.1f} % ({by_peers:.1f} % by peers' verdicts)"
     if seconds is None:
         return f"{said} (no time can be estimated: nothing was scanned, or nothing reused)"
     scan, reuse = (found.mean_milliseconds(how) or 0.0 for how in (How.SCANNED, How.REUSED))

@@ -62,10 +62,10 @@ def test_without_hostile_peers_no_decision_is_wrong_and_no_weight_ends():
 
 
 def test_the_same_seed_gives_the_same_run_and_another_one_another():
-    policy = {"hostile_share": 0.1, "terms": Terms(100, 100)}
-    again = run(draw(WORLD), WORLD.instances, replace(Policy(), **policy))
-    assert as_numbers(simulated(**policy)) == as_numbers(again)
-    assert as_numbers(simulated(**policy, seed=2)) != as_numbers(again)
+    policy = Policy(hostile_share=0.1, terms=Terms(100, 100))
+    first = as_numbers(run(MET, WORLD.instances, policy))
+    assert as_numbers(run(draw(WORLD), WORLD.instances, policy)) == first
+    assert as_numbers(run(MET, WORLD.instances, replace(policy, seed=2))) != first
     assert len(draw(replace(WORLD, seed=2))) != len(MET)
 
 
@@ -145,7 +145,9 @@ def test_a_page_is_sealed_when_its_oldest_row_is_old_enough():
 # --- deciding --------------------------------------------------------------------------------
 def test_what_is_remembered_is_what_the_real_decide_decides():
     """Also for evidence that differs from the remembered one in order, rates and throw."""
-    kinds = [Said(flags, w, w, rate) for flags in (0, 1) for w in (0, 100) for rate in (0.05, 0.6)]
+    kinds = [
+        Said(flags, w, w, rate) for flags in (False, True) for w in (0, 100) for rate in (0.05, 0.6)
+    ]
     for terms in (Terms(), Terms(200, 200), Terms(100, 100, audits=False)):
         remembering = Decider(terms)
         for said in itertools.product(kinds, repeat=3):
@@ -202,7 +204,7 @@ def test_a_world_is_sorted_and_each_instance_meets_a_picture_once():
 
 
 def test_the_poster_of_a_picture_meets_it_first():
-    first = {}
+    first: dict[int, tuple[int, int]] = {}
     for instance, picture, origin in zip(
         MET.instance.tolist(), MET.picture.tolist(), MET.origin.tolist(), strict=True
     ):
@@ -245,8 +247,8 @@ def test_no_point_is_drawn_outside_of_its_chart():
     points = [(float(n), rng.uniform(0, 200)) for n in range(20)]
     root = ET.fromstring(svg.draw(svg.Chart("t", "x", "y", [svg.Line("l", points)], top=100)))
     for circle in root.iter("{http://www.w3.org/2000/svg}circle"):
-        assert svg.LEFT <= float(circle.get("cx")) <= svg.WIDTH - svg.RIGHT
-        assert svg.TOP - 4 <= float(circle.get("cy")) <= svg.HEIGHT
+        assert svg.LEFT <= float(circle.attrib["cx"]) <= svg.WIDTH - svg.RIGHT
+        assert svg.TOP - 4 <= float(circle.attrib["cy"]) <= svg.HEIGHT
 
 
 # --- the program -----------------------------------------------------------------------------

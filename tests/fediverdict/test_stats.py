@@ -36,6 +36,7 @@ COUNTED = Counts(
         "failed undecodable none undecodable": 3,
         "milliseconds-scanned": 15_000,
         "milliseconds-reused": 8_000,
+        "reused-by-peers": 70,
     },
     {("clean", PEER): 65, ("review", PEER): 5},
     {PEER: 65},
@@ -51,7 +52,7 @@ def filled(store):
 
 def test_the_share_saved_is_of_what_could_be_judged(filled):
     found = filled.read_now(read_stats, DAY)
-    assert found.saved == 80 / 100
+    assert (found.saved, found.saved_by_peers) == (0.8, 0.7)
     assert found.answers(How.REUSED, decision="clean") == 75
     assert found.of_peer(PEER, Decision.CLEAN) == 65
 
@@ -81,6 +82,7 @@ def test_the_json_has_the_documented_fields(filled):
     assert shown["answers"]["failed"] == {"undecodable": 3}
     assert shown["reused_by_match"] == {"exact": 70, "content": 5, "near": 5}
     assert shown["reasons"]["peers-clear"] == 65
+    assert shown["inference_saved_by_peers"] == 0.7
     assert (shown["inference_saved"], shown["estimated_seconds_saved"]) == (0.8, 72.0)
     [peer] = [one for one in shown["issuers"] if one["issuer"] == PEER]
     assert peer["reused"] == {"clean": 65, "review": 5, "flagged": 0}
@@ -101,7 +103,7 @@ def test_the_table_names_share_time_peers_and_matches(run, config):
     store.write_now(store_counts, COUNTED, day=day_of(time.time()))
     store.close()
     said = run("stats", "--days", "1", config=config).out
-    assert "inference saved: 80.0 %, an estimated 72 s" in said
+    assert "inference saved: 80.0 % (70.0 % by peers' verdicts), an estimated 72 s" in said
     lines = [" ".join(line.split()) for line in said.splitlines()]
     assert "content 5 0 0 the same picture in a file wrapped anew" in lines
     assert f"{PEER} 0 0 65 5 0 0 0 0 of 0" in lines

@@ -70,7 +70,11 @@ def test_only_what_was_settled_without_the_model_is_a_reuse(given, expected):
 
 def test_a_reuse_counts_for_every_peer_whose_verdict_made_it():
     found = count(REUSED)
-    assert found.answers == {"reused clean exact peers-clear": 1, "milliseconds-reused": 100}
+    assert found.answers == {
+        "reused clean exact peers-clear": 1,
+        "reused-by-peers": 1,
+        "milliseconds-reused": 100,
+    }
     assert found.peers == {("clean", PEER): 1, ("clean", OTHER): 1}
     assert found.clean_hits == {PEER: 1, OTHER: 1}
 
@@ -102,7 +106,7 @@ def test_the_test_card_is_not_counted_however_it_is_wrapped():
 async def test_counts_are_written_within_seconds(store, peers, tally):
     tally.answered(REUSED)
     tally.answered(SCANNED)
-    while len(stored(store)) < 6:
+    while len(stored(store)) < 7:
         await asyncio.sleep(0.01)
     assert stored(store)["scanned clean exact own-clear", None] == 1
     assert stored(store)["milliseconds-scanned", None] == 500
