@@ -98,7 +98,8 @@ def wilson(agreed: int, compared: int) -> tuple[float, float]:
     middle = (rate + square / (2 * compared)) / (1 + square / compared)
     spread = rate * (1 - rate) / compared + square / (4 * compared * compared)
     half = Z_95 * sqrt(spread) / (1 + square / compared)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    low = middle - half if agreed else 0.0
+    return max(0.0, low), min(1.0, middle + half) if agreed < compared else 1.0
 
 
 def flags_fail(agreed: int, compared: int, min_agreement: float) -> bool:

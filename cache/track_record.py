@@ -40,8 +40,8 @@ class TrackRecord:
 
     @property
     def any(self) -> Counts:
-        """The counts over all labels."""
-        return self.of(ANY)
+        """The counts over all labels, to be read."""
+        return self.labels.get(ANY, Counts())
 
     def of(self, label: str) -> Counts:
         """Return the counts of one label, to be changed."""
