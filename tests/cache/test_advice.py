@@ -20,8 +20,6 @@ def test_nothing_is_advised_without_a_record():
     ("compared", "weight"), [(72, None), (73, 50), (149, 50), (150, 100), (9_999, 100)]
 )
 def test_more_is_advised_once_the_lower_bound_is_high_enough(compared, weight):
-        True,
-    ) * 2
     found = advise(Trust(), record(clean_compared=compared))
     assert [one.weight for one in found] == ([] if weight is None else [weight])
 
