@@ -1,69 +1,82 @@
-"""Finds stored codes near a picture's: exhaustive search over all codes, held in memory.
+"""Finds stored codes near a picture's: every one, exactly, up to limits that it tells of.
 
 Decides what is near (PDQ <= 31 bits, any of the eight dihedral variants) and what is probable
 (PDQ 32..40, or pHash <= 47 to a code of our own; neither with dihedral variants). Pictures of
-quality under 50 are never matched: their hashes collide. SQL is the truth: the arrays follow
-the `changed` sequence of the table `codes`, in every process.
+quality under 50 are never matched: their hashes collide. SQL is the truth: the index follows
+the `changed` sequence of the table `codes`, in every process. How codes are found and kept in
+files is left to `cache.index`.
 """
 
-import threading
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, bindparam, select
 
+from cache.index.crowding import Crowding
+from cache.index.followed import Followed, Merging, State
+from cache.index.generation import Anchor
+from cache.index.hamming import Hits
+from cache.index.segment import Budget
+from cache.index.table import MAX_ANCHORS, Changes, entries_at
+from cache.index.words import CODE_BYTES, words_of
 from cache.prepared import Prepared
-from cache.snapshot import Snapshot, snapshot_of
+from cache.settings import IndexSettings
 from cache.tables import codes, issuers
 from cache.verdict import SELF, MatchKind
+
+__all__ = ["CODE_BYTES", "NearCode", "NearCodes", "NearIndex", "met_limit", "split_variants"]
 
 NEAR_BITS = 31
 PROBABLE_BITS = 40
 PROBABLE_PHASH_BITS = 47
 MIN_QUALITY = 50
-CODE_BYTES = 32
 MAX_OWN_HITS = 256
 MAX_PEER_HITS = 32
 """How many codes of one peer are looked at for one picture, the nearest first."""
 MAX_REMEMBERED = 10_000
 """How many answers are remembered; some 4 MB."""
 
+PDQ, PHASH = "pdq", "phash"
+
+_COLUMNS = (
+    codes.c.id,
+    codes.c.changed,
+    codes.c.image_id,
+    codes.c.issuer_id,
+    (issuers.c.origin == SELF).label("own"),
+    codes.c.pdq,
+    codes.c.pdq_quality,
+    codes.c.phash,
+    codes.c.withdrawn,
+)
 _CHANGED = Prepared(
-    select(
-        codes.c.id,
-        codes.c.image_id,
-        codes.c.issuer_id,
-        codes.c.pdq,
-        codes.c.pdq_quality,
-        codes.c.phash,
-        codes.c.withdrawn,
-        codes.c.changed,
-        (issuers.c.origin == SELF).label("own"),
-    )
+    select(*_COLUMNS)
     .join_from(codes, issuers, issuers.c.id == codes.c.issuer_id)
     .where(codes.c.changed > bindparam("since"))
     .order_by(codes.c.changed)
+    .limit(bindparam("most"))
 )
 
-Words = NDArray[np.uint64]
 
-
-class _Changed(NamedTuple):
+class _Row(NamedTuple):
     """A row of `_CHANGED`."""
 
     id: int
+    changed: int
     image_id: int
     issuer_id: int
+    own: bool
     pdq: bytes
     pdq_quality: int
     phash: bytes | None
     withdrawn: bool
-    changed: int
-    own: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,89 +90,155 @@ class NearCode:
     distance: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Codes:
-    """Parallel arrays, one entry a code; never changed once made, so readers need no lock."""
+class NearCodes(list[NearCode]):
+    """What a search found; `cut` where it may have left some out."""
 
-    ids: NDArray[np.int64]
-    image_ids: NDArray[np.int64]
-    issuer_ids: NDArray[np.int64]
-    own: NDArray[np.bool_]
-    has_phash: NDArray[np.bool_]
-    pdq: Words  # (4, n), a column a word
-    phash: Words  # (4, n)
+    __slots__ = ("cut",)
+
+    def __init__(self, found: Sequence[NearCode] = (), *, cut: bool = False) -> None:
+        super().__init__(found)
+        self.cut = cut
+
+
+class CodesTable:
+    """The table `codes` as an index follows it: PDQ of everybody, pHash of our own."""
+
+    name = "codes"
+
+    def __init__(self, crowding: Crowding) -> None:
+        self.parts: Mapping[str, Crowding | None] = {PDQ: crowding, PHASH: crowding}
+
+    def changes(self, connection: Connection, since: int, limit: int) -> Changes:
+        """Return the first rows that changed after `since`."""
+        rows = [_Row(*row) for row in _CHANGED.rows(connection, since=since, most=limit)]
+        ids, sequence, image_ids, issuer_ids, own = (
+            np.array([row[at] for row in rows], dtype=np.int64) for at in range(5)
+        )
+        owners = issuer_ids * 2 + own
+        usable = [row if _usable(row) else None for row in rows]
+        pdq = [row and row.pdq for row in usable]
+        phash = [row and (_whole(row.phash) if row.own else None) for row in usable]
+        parts = {
+            PDQ: entries_at(ids, image_ids, owners, pdq),
+            PHASH: entries_at(ids, image_ids, owners, phash),
+        }
+        last = [Anchor(row.id, row.changed, row.pdq.hex()) for row in rows[-MAX_ANCHORS:]]
+        return Changes(ids, sequence, parts, last)
+
+    def anchors(self, connection: Connection, rows: Sequence[int]) -> Sequence[Anchor]:
+        """Return these rows as they are now."""
+        found = connection.execute(
+            select(codes.c.id, codes.c.changed, codes.c.pdq).where(codes.c.id.in_(rows))
+        )
+        return [Anchor(row, number, pdq.hex()) for row, number, pdq in found]
 
 
 class NearIndex:
-    """The codes in memory; any thread may refresh and search."""
+    """The codes in memory, and in files under `folder`; any thread may refresh and search."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._since = 0
-        self._snapshot: Snapshot | None = None  # the last one that was read
-        self._codes = _codes_of([])
-        self._remembered: dict[tuple[bytes, ...], list[NearCode]] = {}  # of these very codes
+    def __init__(self, folder: Path | None = None, settings: IndexSettings | None = None) -> None:
+        limits = settings or IndexSettings()
+        self._work = limits.search_work
+        table = CodesTable(Crowding(limits.peer_codes, limits.ball_codes))
+        self.followed = Followed(
+            table,
+            folder / table.name if folder else None,
+            Merging(limits.merge_rows, limits.merge_percent),
+        )
+        self._remembered: tuple[State, dict[tuple[bytes, ...], NearCodes]]
+        self._remembered = (self.followed.state, {})
 
     def __len__(self) -> int:
-        return len(self._codes.ids)
+        return self.followed.state.moments[PDQ].count()
 
     def refresh(self, connection: Connection) -> None:
         """Take over what changed in `codes` since the last call.
 
         Never from within a write: what it rolled back would stay here.
         """
-        snapshot = snapshot_of(connection)
-        if snapshot is not None and snapshot is self._snapshot:
-            return
-        with self._lock:
-            rows = [_Changed(*row) for row in _CHANGED.rows(connection, since=self._since)]
-            if rows:
-                kept = _without(self._codes, [row.id for row in rows])
-                codes_now = _joined(kept, _codes_of([row for row in rows if _usable(row)]))
-                self._codes, self._remembered = codes_now, {}
-                self._since = rows[-1].changed
-            self._snapshot = snapshot
+        self.followed.refresh(connection)
 
     def search(
         self, variants: Sequence[bytes], quality: int | None, phash: bytes | None
-    ) -> list[NearCode]:
+    ) -> NearCodes:
         """Return every code near or probably near the picture, near ones first.
 
-        `variants` are PDQ codes of 32 bytes, the identity first. Exact: all codes are compared.
-        At most MAX_OWN_HITS codes of our own and MAX_PEER_HITS of each peer, the nearest, are
-        returned of each kind. An answer is remembered until a code changes: a picture that is
-        asked for again costs no search.
+        `variants` are PDQ codes of 32 bytes, the identity first. At most MAX_OWN_HITS codes of
+        our own and MAX_PEER_HITS of each peer, the nearest, are returned of each kind. An answer
+        is remembered until a code changes: a picture that is asked for again costs no search.
         """
-        with self._lock:
-            held, remembered = self._codes, self._remembered
-        if not variants or quality is None or quality < MIN_QUALITY or not len(held.ids):
-            return []
+        if not variants or quality is None or quality < MIN_QUALITY:
+            return NearCodes()
+        state, remembered = self.followed.state, self._remembered
+        if remembered[0] is not state:
+            remembered = self._remembered = (state, {})
         key = (*variants, phash or b"")
-        if (found := remembered.get(key)) is None:
-            if len(remembered) >= MAX_REMEMBERED:
-                remembered.clear()
-            found = remembered[key] = _search(held, variants, phash)
+        if (found := remembered[1].get(key)) is None:
+            if len(remembered[1]) >= MAX_REMEMBERED:
+                remembered[1].clear()
+            found = remembered[1][key] = self._searched(state, variants, phash)
         return found
 
+    def search_many(
+        self, pictures: Sequence[tuple[Sequence[bytes], int | None, bytes | None]]
+    ) -> list[NearCodes]:
+        """Do as `search` for many pictures (variants, quality, phash), on every core."""
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return list(pool.map(lambda picture: self.search(*picture), pictures))
 
-def _search(held: _Codes, variants: Sequence[bytes], phash: bytes | None) -> list[NearCode]:
-    identity = _distances(held.pdq, variants[0])
-    nearest = identity.copy()
-    for variant in variants[1:]:
-        np.minimum(nearest, _distances(held.pdq, variant), out=nearest)
-    near = nearest <= NEAR_BITS
-    probable = ~near & (identity <= PROBABLE_BITS)
-    alike, phash_bits = _alike(held, phash)
-    by_phash = alike & ~near & ~probable
-    return [
-        *_capped(held, near, MatchKind.NEAR, nearest),
-        *_capped(held, probable, MatchKind.PROBABLE, identity),
-        *_capped(held, by_phash, MatchKind.PROBABLE, phash_bits),
+    def _searched(self, state: State, variants: Sequence[bytes], phash: bytes | None) -> NearCodes:
+        try:
+            return _search(state, variants, phash, Budget(self._work))
+        except IndexError:  # only a file that is not as it was written points behind its end
+            self.followed.damaged()
+            return NearCodes(cut=True)
+
+
+def _search(
+    state: State, variants: Sequence[bytes], phash: bytes | None, budget: Budget
+) -> NearCodes:
+    moment, queries = state.moments[PDQ], words_of(variants)
+    parts = [
+        moment.search(queries[:1], PROBABLE_BITS, budget),
+        moment.search(queries[1:], NEAR_BITS, budget),
     ]
+    if _whole(phash) is not None:
+        alike = state.moments[PHASH].search(words_of([phash or b""]), PROBABLE_PHASH_BITS, budget)
+        parts.append(alike)
+    cut = not (state.is_trusted and all(part.complete for part in parts))
+    if not any(map(len, parts)):
+        return NearCodes(cut=cut)
+    nearest = _nearest(parts[:2])
+    is_near = nearest.distances <= NEAR_BITS
+    found = [
+        *_capped(nearest, is_near, MatchKind.NEAR),
+        *_capped(nearest, ~is_near, MatchKind.PROBABLE),
+    ]
+    for alike in parts[2:]:
+        others = ~np.isin(alike.ids, nearest.ids)
+        found += _capped(alike, others, MatchKind.PROBABLE)
+    return NearCodes(found, cut=cut)
+
+
+def _nearest(parts: Sequence[Hits]) -> Hits:
+    """Return every entry once, as near as any query is to it."""
+    ids = np.concatenate([part.ids for part in parts])
+    bits = np.concatenate([part.distances for part in parts])
+    order = np.lexsort((bits, ids))
+    first = np.ones(len(ids), dtype=np.bool_)
+    first[1:] = ids[order][1:] != ids[order][:-1]
+    at = order[first]
+    queries, image_ids, owners = (
+        np.concatenate([getattr(part, name) for part in parts])[at]
+        for name in ("queries", "image_ids", "owners")
+    )
+    return Hits(queries, ids[at], image_ids, owners, bits[at], complete=True)
 
 
 def met_limit(hits: Sequence[NearCode]) -> bool:
-    """Tell whether the search may have left codes out, since an issuer's limit was met."""
+    """Tell whether the search may have left codes out, or an issuer's limit was met."""
+    if isinstance(hits, NearCodes) and hits.cut:
+        return True
     counted = Counter((hit.issuer_id, hit.own, hit.kind) for hit in hits)
     return any(
         number >= (MAX_OWN_HITS if own else MAX_PEER_HITS)
@@ -173,89 +252,25 @@ def split_variants(packed: bytes | None) -> tuple[bytes, ...]:
     return tuple(packed[at : at + CODE_BYTES] for at in range(0, len(packed), CODE_BYTES))
 
 
-def _usable(row: _Changed) -> bool:
+def _usable(row: _Row) -> bool:
     return not row.withdrawn and row.pdq_quality >= MIN_QUALITY and len(row.pdq) == CODE_BYTES
-
-
-def _words(hashes: Sequence[bytes]) -> Words:
-    """Return hashes of 32 bytes as (4, n) words."""
-    flat = np.frombuffer(b"".join(hashes), dtype=np.uint64).reshape(-1, 4)
-    return np.ascontiguousarray(flat.T)
-
-
-def _codes_of(rows: Sequence[_Changed]) -> _Codes:
-    phashes = [_whole(row.phash) for row in rows]
-    return _Codes(
-        np.array([row.id for row in rows], dtype=np.int64),
-        np.array([row.image_id for row in rows], dtype=np.int64),
-        np.array([row.issuer_id for row in rows], dtype=np.int64),
-        np.array([row.own for row in rows], dtype=np.bool_),
-        np.array([phash is not None for phash in phashes], dtype=np.bool_),
-        _words([row.pdq for row in rows]),
-        _words([phash or bytes(CODE_BYTES) for phash in phashes]),
-    )
 
 
 def _whole(code: bytes | None) -> bytes | None:
     return code if code is not None and len(code) == CODE_BYTES else None
 
 
-def _without(held: _Codes, ids: Sequence[int]) -> _Codes:
-    keep = ~np.isin(held.ids, np.array(ids, dtype=np.int64))
-    if bool(keep.all()):
-        return held
-    return _Codes(
-        held.ids[keep],
-        held.image_ids[keep],
-        held.issuer_ids[keep],
-        held.own[keep],
-        held.has_phash[keep],
-        held.pdq[:, keep],
-        held.phash[:, keep],
-    )
-
-
-def _joined(first: _Codes, second: _Codes) -> _Codes:
-    return _Codes(
-        np.concatenate([first.ids, second.ids]),
-        np.concatenate([first.image_ids, second.image_ids]),
-        np.concatenate([first.issuer_ids, second.issuer_ids]),
-        np.concatenate([first.own, second.own]),
-        np.concatenate([first.has_phash, second.has_phash]),
-        np.concatenate([first.pdq, second.pdq], axis=1),
-        np.concatenate([first.phash, second.phash], axis=1),
-    )
-
-
-def _distances(columns: Words, code: bytes) -> NDArray[np.uint16]:
-    """Return the Hamming distance (0..256) of `code` to every column entry."""
-    words = np.frombuffer(code, dtype=np.uint64)
-    total = np.zeros(columns.shape[1], dtype=np.uint16)
-    for column, word in zip(columns, words, strict=True):
-        total += np.bitwise_count(column ^ word)
-    return total
-
-
-def _alike(held: _Codes, phash: bytes | None) -> tuple[NDArray[np.bool_], NDArray[np.uint16]]:
-    if phash is None or len(phash) != CODE_BYTES:
-        nothing = np.zeros(len(held.ids), dtype=np.bool_)
-        return nothing, nothing.astype(np.uint16)
-    bits = _distances(held.phash, phash)
-    return held.own & held.has_phash & (bits <= PROBABLE_PHASH_BITS), bits
-
-
-def _capped(
-    held: _Codes, mask: NDArray[np.bool_], kind: MatchKind, bits: NDArray[np.uint16]
-) -> list[NearCode]:
-    """Return the nearest codes under `mask`, of each issuer no more than its limit."""
+def _capped(hits: Hits, mask: NDArray[np.bool_], kind: MatchKind) -> list[NearCode]:
+    """Return the nearest entries under `mask`, of each issuer no more than its limit."""
     found: list[NearCode] = []
     at = np.flatnonzero(mask)
-    for issuer in np.unique(held.issuer_ids[at]):
-        theirs = at[held.issuer_ids[at] == issuer]
-        own = bool(held.own[theirs[0]])
+    for owner in np.unique(hits.owners[at]).tolist():
+        issuer, own = divmod(owner, 2)
+        theirs = at[hits.owners[at] == owner]
         limit = MAX_OWN_HITS if own else MAX_PEER_HITS
-        nearest = theirs[np.argsort(bits[theirs], kind="stable")][:limit]
+        nearest = theirs[np.argsort(hits.distances[theirs], kind="stable")][:limit]
         found += [
-            NearCode(int(held.image_ids[i]), int(issuer), own, kind, int(bits[i])) for i in nearest
+            NearCode(int(hits.image_ids[i]), issuer, bool(own), kind, int(hits.distances[i]))
+            for i in nearest
         ]
     return found

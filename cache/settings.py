@@ -21,6 +21,7 @@ class DatabaseSettings(_Settings):
     """`[database]`."""
 
     url: str = "sqlite:///fediverdict.sqlite3"
+    cache_mib: Annotated[int, Field(ge=2, le=65_536)] = 64
 
 
 class DecideSettings(_Settings):
@@ -33,6 +34,16 @@ class DecideSettings(_Settings):
     hot_hash_pictures: Annotated[int, Field(ge=1, le=10_000)] = 100
     fast_clean: bool = False
     fast_clean_bytes: Annotated[int, Field(ge=1)] = 134_217_728  # answered and not matched yet
+
+
+class IndexSettings(_Settings):
+    """`[index]`: what the near-match index holds, and what a search may cost."""
+
+    peer_codes: Annotated[int, Field(ge=1, le=100_000_000)] = 1_000_000
+    ball_codes: Annotated[int, Field(ge=1)] = 1_000
+    search_work: Annotated[int, Field(ge=10_000)] = 4_000_000
+    merge_rows: Annotated[int, Field(ge=1_000)] = 50_000
+    merge_percent: Annotated[float, Field(gt=0, le=100)] = 5.0
 
 
 class TrustSettings(_Settings):

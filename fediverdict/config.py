@@ -21,6 +21,7 @@ from sqlalchemy.exc import ArgumentError
 from cache.settings import (
     DatabaseSettings,
     DecideSettings,
+    IndexSettings,
     PeerDefaults,
     ReuseSettings,
     TrustSettings,
@@ -142,6 +143,7 @@ class Config(Settings):
     decide: DecideSettings = DecideSettings()
     trust: TrustSettings = TrustSettings()
     reuse: ReuseSettings = ReuseSettings()
+    index: IndexSettings = IndexSettings()
     peers: PeersSettings = PeersSettings()
     feed: FeedSettings = FeedSettings()
     federation: FederationSettings = FederationSettings()

@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import migrations
 from cache import near
 from cache.codes import Code, set_codes
+from cache.database import Store
 from cache.decide import decide
+from cache.index import followed
 from cache.lookup import evidence
 from cache.near import MAX_OWN_HITS, MAX_PEER_HITS, NearIndex
 from cache.outcome import Reason
@@ -177,13 +180,19 @@ def test_a_picture_among_more_codes_than_are_looked_at_is_not_clean_by_reuse():
         assert outcome.reason is Reason.SUSPECTED
 
 
+NUMBER = 300
+
+
 @pytest.fixture(scope="module")
 def crowd():
-    """300 random codes, many in one ball, half of them our own."""
+    """300 random codes of PDQ and pHash each, many in one ball; every third is a peer's."""
     random = np.random.default_rng(7)
-    codes = [random.bytes(32) for _ in range(100)]
-    codes += [_noisy(random, codes[0], int(random.integers(0, 60))) for _ in range(200)]
-    return codes
+
+    def codes():
+        found = [random.bytes(32) for _ in range(100)]
+        return found + [_noisy(random, found[0], int(random.integers(0, 60))) for _ in range(200)]
+
+    return list(zip(codes(), codes(), strict=True))
 
 
 def _noisy(random, code, bits):
@@ -193,36 +202,89 @@ def _noisy(random, code, bits):
     return value.to_bytes(32, "big")
 
 
-@settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 2**31), bits=st.integers(0, 45))
-def test_the_search_equals_brute_force(crowd, seed, bits):
+@pytest.fixture(scope="module", params=["delta", "base", "both", "files"])
+def crowded(request, crowd, tmp_path_factory):
+    """An index of the crowd: what came since, a base in memory, both, and a base from files."""
+    folder = tmp_path_factory.mktemp("crowd")
+    url = f"sqlite:///{folder / 'crowd.sqlite3'}"
+    migrations.upgrade(url)
+    store = Store.open(url)
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param != "delta":
+            patch.setattr(followed, "SMALL_ENTRIES", 0)
+        index = NearIndex(folder / "index" if request.param == "files" else None)
+        begun = 150 if request.param == "both" else NUMBER
+        for some in (range(begun), range(begun, NUMBER)):
+            store.write_now(_store_crowd, crowd, some)
+            store.read_now(index.refresh)
+        index.followed.settle()
+        if request.param == "files":
+            index = NearIndex(folder / "index")
+            store.read_now(index.refresh)
+            assert index.followed.state.moments["pdq"].base.codes.base is not None
+    bases = {"delta": 0, "base": NUMBER, "both": 150, "files": NUMBER}
+    assert len(index.followed.state.moments["pdq"].base) == bases[request.param]
+    yield index
+    store.close()
+
+
+def _store_crowd(connection, crowd, numbers):
+    """Give picture i + 1 the i-th code."""
+    issuer_ids = own_issuer(connection, now=0), _peer_of(connection)
+    for i in numbers:
+        image_id = image_row(connection, fingerprint(f"{i}").sha256, now=0)
+        assert image_id == i + 1
+        pdq, phash = crowd[i]
+        set_codes(connection, issuer_ids[i % 3 == 0], {image_id: Code(pdq, 90, phash)})
+
+
+def _peer_of(connection):
+    found = connection.execute(issuers.select().where(issuers.c.origin == "https://a")).first()
+    return found.id if found else _peer(connection)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**31), bits=st.integers(0, 50), phash_bits=st.integers(0, 50))
+def test_the_search_equals_brute_force(crowd, crowded, seed, bits, phash_bits):
     random = np.random.default_rng(seed)
-    variants = [_noisy(random, crowd[seed % 300], bits), *(random.bytes(32) for _ in range(7))]
-    rows = [_row(i, code) for i, code in enumerate(crowd)]
-    index = NearIndex()
-    index._codes = near._codes_of(rows)
-    found = {(hit.image_id, hit.kind, hit.distance) for hit in index.search(variants, 90, None)}
+    pdq, phash = crowd[seed % NUMBER]
+    variants = [_noisy(random, pdq, bits), *(random.bytes(32) for _ in range(6))]
+    variants.append(_noisy(random, crowd[0][0], int(random.integers(0, 40))))
+    asked = _noisy(random, phash, phash_bits)
+    hits = crowded.search(variants, 90, asked)
+    assert not hits.cut
+    found = {(hit.image_id - 1, hit.kind, hit.distance) for hit in hits if hit.own}
+    expected = _expected(crowd, variants, asked)
+    assert found == {one for one in expected if one[0] % 3}
+    theirs = [(hit.kind, hit.distance) for hit in hits if not hit.own]
+    for kind in (MatchKind.NEAR, MatchKind.PROBABLE):
+        near = sorted(bits for i, of, bits in expected if not i % 3 and of is kind)
+        assert [bits for of, bits in theirs if of is kind] == near[:MAX_PEER_HITS]
+
+
+def _expected(crowd, variants, asked):
     expected = set()
-    for i, code in enumerate(crowd):
-        distances = [
-            (int.from_bytes(code, "big") ^ int.from_bytes(v, "big")).bit_count() for v in variants
-        ]
+    for i, (code, phash) in enumerate(crowd):
+        distances = [_bits(code, variant) for variant in variants]
         if min(distances) <= 31:
             expected.add((i, MatchKind.NEAR, min(distances)))
         elif distances[0] <= 40:
             expected.add((i, MatchKind.PROBABLE, distances[0]))
-    assert found == expected
+        elif i % 3 and _bits(phash, asked) <= 47:
+            expected.add((i, MatchKind.PROBABLE, _bits(phash, asked)))
+    return expected
 
 
-def _row(number, code):
-    class Row:
-        id = image_id = number
-        issuer_id = 1
-        own = True
-        phash = None
-        pdq = code
+def _bits(one, other):
+    return (int.from_bytes(one, "big") ^ int.from_bytes(other, "big")).bit_count()
 
-    return Row()
+
+def test_many_pictures_at_once_find_what_each_finds_alone(crowd, crowded):
+    pictures = [([pdq], 90, phash) for pdq, phash in crowd] + [([], None, None)]
+    found = crowded.search_many(pictures)
+    assert found == [crowded.search(*picture) for picture in pictures]
+    assert all(found[:-1])
+    assert found[-1] == []
 
 
 def test_peers_clear_nothing_that_could_not_be_compared(sqlite_store):
@@ -264,5 +326,5 @@ def test_the_answers_remembered_are_bounded(sqlite_store, monkeypatch):
     index = sqlite_store.write_now(lambda c: _fill(c, {own_issuer(c, now=0): [Code(QUERY, 90)]}))
     for number in range(10):
         index.search([fingerprint(f"asked {number}").pdq], 90, None)
-        assert len(index._remembered) <= 3
+        assert len(index._remembered[1]) <= 3
     assert [hit.distance for hit in index.search([QUERY], 90, None)] == [0]
