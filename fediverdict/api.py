@@ -9,6 +9,7 @@ import base64
 import binascii
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -17,15 +18,20 @@ from aiohttp import BodyPartReader, hdrs, web
 from cache.database import Store
 from cache.tokens import Scope, Token, check_token
 from cache.verdict import Decision
+from federation.errors import FederationError
+from federation.origin import Origin, parse_origin
 from fediverdict.answers import answer_json
 from fediverdict.config import Config, Share
+from fediverdict.jobs import Job, Jobs
 from fediverdict.judge import Answer, Judge
+from fediverdict.places import ByteRoom, Places
 from fediverdict.problems import Problem
 
 T = TypeVar("T")
 
 CHUNK_BYTES = 65_536
 HASH_BYTES = 32
+MAX_WAIT_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -39,12 +45,31 @@ class LookupItem:
     phash: bytes | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ScanCall:
+    """What a client asks of a scan: who it is, and what the query says."""
+
+    token: Token
+    share: Share
+    origin: Origin | None = None
+    background: bool = False
+    wait_seconds: float | None = None  # None: as long as it takes
+
+    @property
+    def shows_distance(self) -> bool:
+        """Whether the token may see distances."""
+        return Scope.ADMIN in self.token.scopes
+
+
 class Api:
     """The handlers, given the parts they use."""
 
     def __init__(self, config: Config, store: Store, judge: Judge) -> None:
         self._config, self._store, self._judge = config, store, judge
-        self._places = asyncio.Semaphore(config.http.concurrent_scans)
+        http = config.http
+        self._places = Places(http.concurrent_scans, http.waiting_scans)
+        self._background = ByteRoom(http.background_bytes)
+        self._jobs = Jobs(http.jobs, http.job_seconds)
         self._reading: set[asyncio.Timeout] = set()
         self._stopping = False
 
@@ -54,14 +79,20 @@ class Api:
         aiohttp takes no more of them once it shuts down, and would wait a minute for the rest.
         """
         self._stopping = True
+        self._judge.stop_waiting()
         for body in self._reading:
             if not body.expired():
                 body.reschedule(asyncio.get_running_loop().time())
+
+    async def close(self, _app: web.Application) -> None:
+        """Let go of the jobs that nobody can fetch any more."""
+        await self._jobs.close()
 
     def routes(self) -> list[web.RouteDef]:
         """Return every route of the API."""
         return [
             web.post("/api/v1/scan", self.scan),
+            web.get("/api/v1/jobs/{id}", self.job),
             web.post("/api/v1/lookup", self.lookup),
             web.get("/healthz", self.healthz),
             web.get("/readyz", self.readyz),
@@ -70,13 +101,83 @@ class Api:
     async def scan(self, request: web.Request) -> web.Response:
         """Judge one picture, given as the raw body or as the multipart field `file`."""
         token = await self._allowed(request, Scope.SCAN)
-        async with self._places:
+        call = self._call(request, token)
+        ends = _ends(call.wait_seconds)
+        async with AsyncExitStack() as place:
+            await place.enter_async_context(self._places.take())
             data, name = await self._body(request, _picture, self._config.limits.image_bytes)
             if data is None:
                 limit = f"The picture is over {self._config.limits.image_bytes} bytes."
                 return web.json_response(answer_json(Answer(Decision.OVER_LIMIT, limit)))
-            answer = await self._judge.judge(data, self._share(request), name=name)
-        return web.json_response(answer_json(answer, show_distance=Scope.ADMIN in token.scopes))
+            if ends is None:
+                return _answered(await self._judged(call, data, name, place), call)
+            job = self._jobs.start(
+                token.name, lambda: self._judged(call, data, name, place.pop_all())
+            )
+        return await self._in_time(job, call, ends)
+
+    async def job(self, request: web.Request) -> web.Response:
+        """Answer for a picture that took longer than its sender would wait."""
+        token = await self._allowed(request, Scope.SCAN)
+        job = self._jobs.find(request.match_info["id"], token.name)
+        if job is None:
+            raise Problem(404, "There is no such job, or no more; send the picture again.")
+        if not job.task.done():
+            return _later(job)
+        return _answered(job.task.result(), ScanCall(token, "off"))
+
+    async def _in_time(self, job: Job, call: ScanCall, ends: float) -> web.Response:
+        """Answer when the job ends, or with its URL when the time is up."""
+        left = max(0.0, ends - asyncio.get_running_loop().time())
+        await asyncio.wait([job.task], timeout=left)
+        if not job.task.done():
+            return _later(job)
+        self._jobs.forget(job)
+        return _answered(job.task.result(), call)
+
+    async def _judged(
+        self, call: ScanCall, data: bytes, name: str | None, place: AsyncExitStack
+    ) -> Answer:
+        """Judge a picture in the place that is held for it; one that waits for a page holds none.
+
+        Past the bytes that may wait so, it is judged without waiting.
+        """
+        async with AsyncExitStack() as held:
+            await held.enter_async_context(place)
+            origin = call.origin
+            if call.background and origin is not None and self._background.has(len(data)):
+                held.enter_context(self._background.hold(len(data)))
+                await place.aclose()
+                await self._judge.ask_origin(data, origin, background=True)
+                await held.enter_async_context(self._places.take(first=True))
+                origin = None
+            return await self._judge.judge(
+                data,
+                call.share,
+                name=name,
+                origin=origin,
+                hasty=self._config.decide.fast_clean,
+            )
+
+    def _call(self, request: web.Request, token: Token) -> ScanCall:
+        query = request.query
+        return ScanCall(
+            token,
+            self._share(request),
+            self._origin(query.get("origin")),
+            background=query.get("background") == "1",
+            wait_seconds=_seconds(query.get("wait")),
+        )
+
+    def _origin(self, text: str | None) -> Origin | None:
+        """Return the host that a picture came from in its one spelling."""
+        if text is None:
+            return None
+        try:
+            http = self._config.federation.allow_private_addresses
+            return parse_origin(text, allow_http=http)
+        except FederationError as error:
+            raise Problem(400, "origin is https://HOST, without path or user.") from error
 
     def _share(self, request: web.Request) -> Share:
         """Return whether the verdict may be published: always, never, or for public pictures."""
@@ -136,6 +237,28 @@ class Api:
         if scope not in token.scopes:
             raise Problem(403, f"This token has not the scope {scope}.")
         return token
+
+
+def _answered(answer: Answer, call: ScanCall) -> web.Response:
+    return web.json_response(answer_json(answer, show_distance=call.shows_distance))
+
+
+def _later(job: Job) -> web.Response:
+    url = f"/api/v1/jobs/{job.id}"
+    headers = {hdrs.LOCATION: url, hdrs.RETRY_AFTER: "1"}
+    return web.json_response({"job": url}, status=202, headers=headers)
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 4 or int(text) > MAX_WAIT_SECONDS:
+        raise Problem(400, f"wait is a number of seconds, 0..{MAX_WAIT_SECONDS}.")
+    return float(text)
+
+
+def _ends(seconds: float | None) -> float | None:
+    return None if seconds is None else asyncio.get_running_loop().time() + seconds
 
 
 async def _picture(request: web.Request, limit: int) -> tuple[bytes | None, str | None]:

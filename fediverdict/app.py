@@ -10,9 +10,10 @@ from aiohttp import web
 from cache.database import Store
 from federation.service import Federation
 from fediverdict.api import Api
+from fediverdict.asking import OriginAsker
 from fediverdict.config import Config
 from fediverdict.judge import Judge
-from fediverdict.parts import build_federation, build_judge
+from fediverdict.parts import build_federation, build_judge, rule_texts
 from fediverdict.problems import problems
 from fediverdict.reviewing import Reviewer, build_reviewer, reviewing
 from fediverdict.tally import CountTally
@@ -32,13 +33,14 @@ def build_app(config: Config, store: Store) -> web.Application:
         middlewares=[problems], client_max_size=config.federation.activity_bytes + 1
     )
     tally = app[TALLY] = CountTally(store)
-    judge = app[JUDGE] = build_judge(config, store, tally=tally)
+    federation = app[FEDERATION] = build_federation(config, store, rule_texts(config))
+    asker = OriginAsker(federation.asking, config.reuse)
+    judge = app[JUDGE] = build_judge(config, store, tally=tally, asker=asker)
     app[REVIEWER] = build_reviewer(config, judge)
-    rules = judge.judgements.rule_texts
-    federation = app[FEDERATION] = build_federation(config, store, rules)
     api = Api(config, store, judge)
     app.add_routes(api.routes())
     app.on_shutdown.append(api.stop)
+    app.on_cleanup.append(api.close)
     app.add_routes(federation.routes())
     app.cleanup_ctx.append(_counts)  # closed after all who answer
     app.cleanup_ctx.append(_decoders)

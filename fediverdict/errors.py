@@ -22,3 +22,11 @@ class UsageError(UserError):
 
 class ConfigError(UsageError):
     """The configuration file or an environment variable is wrong."""
+
+
+class NotDecided(UserError):
+    """Nothing could be decided now, neither clean nor flagged; ask again a little later."""
+
+
+class ScanFailed(NotDecided):
+    """The scanner failed at a picture; nothing was decided, and the log says why."""

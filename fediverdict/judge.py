@@ -3,10 +3,11 @@
 Decides nothing itself: `cache.decide` does. This file orders the steps, shares one scan among
 concurrent requests for the same bytes, and stores what was scanned before it answers. A picture
 is decoded once, in a process of the pool, which keeps it until the look-up has said whether it
-must be scanned. Scoring is left to `scoring`, what is written to `recording`.
+must be scanned; one that its origin is asked for is decoded again should it be scanned after all,
+so that no decoder waits for a peer. What fails is an error, and never an answer. Scoring is left
+to `scoring`, what is written to `recording`, asking and waiting to `asking`.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -21,17 +22,21 @@ from cache.lookup import Guards, evidence, own_fingerprint
 from cache.near import NearIndex
 from cache.secret import audit_throw, frame_seed, instance_secret
 from cache.twins import PrintedTwins
-from cache.verdict import Decision, FingerprintLike
+from cache.verdict import Decision, Evidence, FingerprintLike
+from fediverdict.asking import Asker, Patience
 from fediverdict.config import Share
+from fediverdict.errors import NotDecided, ScanFailed
+from fediverdict.flights import Flights
 from fediverdict.judgement import Judgements
-from fediverdict.look import Answer, Look, Query, could_not, own_verdicts
+from fediverdict.late import Late
+from fediverdict.look import Answer, Bare, Look, Query, could_not, own_verdicts
 from fediverdict.recording import Recorder, Scan
 from fediverdict.scanning import Scanner
-from fediverdict.scoring import Scorer
+from fediverdict.scoring import Scored, Scorer
 from scanner.decoding.facts import Facts
 from scanner.decoding.fingerprint import sha256_of
 from scanner.decoding.pool import DecodePool, Opened
-from scanner.errors import OverLimit, Undecodable
+from scanner.errors import OverLimit, ScannerError, Undecodable
 
 __all__ = ["Answer", "Judge", "Look", "Tally"]
 
@@ -59,6 +64,7 @@ class Judge:
         guards: Guards | None = None,
         twins: PrintedTwins | None = None,
         tally: Tally | None = None,
+        asker: Asker | None = None,
     ) -> None:
         self.store, self.judgements, self.scanner = store, judgements, scanner
         self.limits, self._pool, self._clock = pool.limits, pool, clock
@@ -68,18 +74,39 @@ class Judge:
         self._near = near or NearIndex()
         self._guards, self._twins, self._tally = guards, twins, tally
         self._secret = store.write_now(instance_secret)
-        self._flights: dict[bytes, asyncio.Task[Answer]] = {}
+        self._flights: Flights[bytes, Answer] = Flights()
+        self._asked: Flights[tuple[bytes, str, bool], None] = Flights()
+        config = judgements.config
+        grace = config.reuse.grace_seconds
+        self._patience = None if asker is None else Patience(asker, grace, self.look_again)
+        self._late = Late(config.decide.fast_clean_bytes, self._match_late)
 
-    async def judge(self, data: bytes, share: Share = "off", *, name: str | None = None) -> Answer:
+    async def judge(
+        self,
+        data: bytes,
+        share: Share = "off",
+        *,
+        name: str | None = None,
+        origin: str | None = None,
+        background: bool = False,
+        hasty: bool = False,
+    ) -> Answer:
         """Answer for one picture; concurrent calls for the same bytes share one scan.
 
-        `name` is that of its file, or its media type.
+        `name` is that of its file, or its media type; `origin` that of the host it came from, which
+        is asked as `ask_origin` says; `hasty` lets a peer's exact clean count before the picture is
+        matched (`decide.fast_clean`). Raises NotDecided, CacheError or ScannerError where nothing
+        can be decided now.
         """
         started = time.perf_counter()
         key = sha256_of(data)
+        if origin is not None:
+            await self.ask_origin(data, origin, background=background)
         known = await self.look_again(key)
         if known is not None and not self.must_scan(known):
             answer = known.answer()
+        elif known is None and hasty and (early := await self._early(data, key)) is not None:
+            answer = early
         else:
             answer = await self._joined(data, key)
         await self.share([answer], share)
@@ -87,6 +114,25 @@ class Judge:
         if self._tally is not None:
             self._tally.answered(answer)
         return answer
+
+    async def ask_origin(self, data: bytes, origin: str, *, background: bool = False) -> None:
+        """Ask the host that a picture came from, if it is a trusted peer, where that could help.
+
+        In the background the picture also waits for the page that holds it. What came stands in
+        the store when this returns. A host that we do not follow is never asked.
+        """
+        if self._patience is None or not await self._patience.follows(origin):
+            return
+        sha256 = sha256_of(data)
+        await self._asked.join(
+            (sha256, origin, background),
+            lambda: self._ask(data, sha256, origin, background=background),
+        )
+
+    def stop_waiting(self) -> None:
+        """Let no picture wait for a page any longer: the program is about to end."""
+        if self._patience is not None:
+            self._patience.stop()
 
     async def look(self, data: bytes, sha256: bytes) -> Look | Answer:
         """Look a picture up, decoding it only where that is needed; no scan, no write.
@@ -129,8 +175,9 @@ class Judge:
 
     def close(self) -> None:
         """Let go of what is under way, end the decoders and the scanners' threads."""
-        for flight in self._flights.values():
-            flight.cancel()
+        self._flights.close()
+        self._asked.close()
+        self._late.close()
         self._pool.close()
         for scanner in (self.scanner, self._shadow):
             if scanner is not None:
@@ -138,18 +185,48 @@ class Judge:
 
     async def _joined(self, data: bytes, sha256: bytes) -> Answer:
         """Wait for the one task that judges these bytes now; who joins it causes no scan."""
-        flight = self._flights.get(sha256)
-        if flight is not None:
-            return replace(await asyncio.shield(flight), scanned=False)
-        flight = self._flights[sha256] = asyncio.create_task(self._judge(data, sha256))
-        flight.add_done_callback(lambda _: self._landed(sha256, flight))
-        return await asyncio.shield(flight)
+        answer, is_first = await self._flights.join(sha256, lambda: self._judge(data, sha256))
+        return answer if is_first else replace(answer, scanned=False)
 
-    def _landed(self, sha256: bytes, flight: "asyncio.Task[Answer]") -> None:
-        """Let a flight go; where all who waited left before it failed, nobody is told."""
-        self._flights.pop(sha256, None)
-        if not flight.cancelled():
-            flight.exception()
+    async def _ask(self, data: bytes, sha256: bytes, origin: str, *, background: bool) -> None:
+        """Fingerprint the picture, then ask and wait where a verdict of the origin could help."""
+        look = await self.look_again(sha256)
+        try:
+            if look is None:
+                async with self._open(data, sha256) as opened:
+                    facts = opened.facts
+                look = await self._look_at(facts)
+                await self.store.write_together(self._recorder.remember, facts)
+        except (Undecodable, OverLimit):
+            return  # whoever judges it says so
+        if self._patience is not None:
+            await self._patience.wait(look, origin, background=background)
+
+    async def _early(self, data: bytes, sha256: bytes) -> Answer | None:
+        """Answer by peers' exact clean verdicts alone, and match the picture afterwards."""
+        if not self._late.has_room(len(data), sha256):
+            return None
+        look = await self.store.read(self._look_exactly, sha256)
+        if look.outcome.decision is not Decision.CLEAN:
+            return None
+        self._late.put(data, sha256)
+        return look.answer()
+
+    async def _match_late(self, data: bytes, sha256: bytes) -> None:
+        """Do what was put off, and let somebody look at what is not clean after all."""
+        facts = None
+        try:
+            async with self._open(data, sha256) as opened:
+                facts = opened.facts
+            look = await self._look_at(facts)
+            answer = await self._joined(data, sha256) if self.must_scan(look) else look.answer()
+        except (Undecodable, OverLimit) as error:
+            answer = could_not(error)
+        known = [] if facts is None else [facts]
+        if answer.decision is Decision.CLEAN:
+            await self.store.write(self._recorder.remember, known)
+        else:
+            await self.store.write(self._recorder.note_late, known, sha256, answer)
 
     async def _judge(self, data: bytes, sha256: bytes) -> Answer:
         try:
@@ -179,7 +256,7 @@ class Judge:
 
     async def _scan(self, opened: Opened, scorer: Scorer) -> Answer:
         """Score a picture and store the verdict before answering."""
-        scored = await scorer.score(opened)
+        scored = await _scored(scorer, opened)
         shadow = await scorer.score_in_shadow(opened)
         opened.give_back()
         scan = Scan(opened.facts, scored, shadow)
@@ -208,6 +285,12 @@ class Judge:
     def _after_scan(self, connection: Connection, query: Query) -> Look:
         return self._decided(connection, query, can_scan=False)
 
+    def _look_exactly(self, connection: Connection, sha256: bytes) -> Look:
+        """Decide by equal bytes alone; nothing is near."""
+        query = Query(Bare(sha256))
+        found = evidence(connection, None, fingerprint=query.fingerprint)
+        return self._concluded(connection, query, found, can_scan=True)
+
     def _decided(self, connection: Connection, query: Query, *, can_scan: bool) -> Look:
         found = evidence(
             connection,
@@ -217,6 +300,11 @@ class Judge:
             guards=self._guards,
             twins=None if self._twins is None else self._twins.seeing(query.shape),
         )
+        return self._concluded(connection, query, found, can_scan=can_scan)
+
+    def _concluded(
+        self, connection: Connection, query: Query, found: Evidence, *, can_scan: bool
+    ) -> Look:
         outcome = decide(
             found,
             self.judgements.current(connection),
@@ -225,3 +313,15 @@ class Judge:
             throw=audit_throw(self._secret, found, query.fingerprint.sha256),
         )
         return Look(query.fingerprint, found, outcome, query.media_type, query.inside)
+
+
+async def _scored(scorer: Scorer, opened: Opened) -> Scored:
+    """Score a picture; whatever the classifier fails with, nothing is decided."""
+    try:
+        return await scorer.score(opened)
+    except (ScannerError, NotDecided):
+        raise
+    except Exception as error:
+        raise ScanFailed(
+            "The scanner failed; nothing was decided, and the log says why."
+        ) from error

@@ -49,6 +49,17 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
+class Bare:
+    """A picture of which the sha256 alone is known; fits FingerprintLike."""
+
+    sha256: bytes
+    content: bytes | None = None
+    pdq: bytes | None = None
+    pdq_quality: int | None = None
+    phash: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What this instance says of one picture, and how it came to it."""
 

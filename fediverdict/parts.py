@@ -14,6 +14,7 @@ from federation.instance import Instance
 from federation.keystore import ensure_keys
 from federation.origin import parse_origin
 from federation.service import Federation
+from fediverdict.asking import Asker
 from fediverdict.config import Config
 from fediverdict.judge import Judge, Tally
 from fediverdict.judgement import Judgements
@@ -39,10 +40,11 @@ def build_judge(
     can_scan: bool = True,
     purpose: Purpose = "serve",
     tally: Tally | None = None,
+    asker: Asker | None = None,
 ) -> Judge:
     """Return a judge over `store`; it scans only where the config allows and the caller wants.
 
-    `tally` is told of every answer.
+    `tally` is told of every answer, `asker` asks the hosts that pictures came from.
     """
     policy = load_policy(config.scanner.policy)
     has_scanner = config.scanner.enabled and is_installed(config.scanner, policy)
@@ -70,6 +72,7 @@ def build_judge(
         guards=TableGuards(config.decide, later),
         twins=build_twins(config),
         tally=tally,
+        asker=asker,
     )
 
 
@@ -83,6 +86,11 @@ def _shadow(config: Config, purpose: Purpose) -> Scanner | None:
 
 def _seed(connection: Connection, judgements: Judgements) -> None:
     seed_test_card(connection, judgements.current(connection), now=clock())
+
+
+def rule_texts(config: Config) -> dict[str, str]:
+    """Return the expression of each rule in force here, by name."""
+    return {**load_policy(config.scanner.policy).rules, **config.rules}
 
 
 def own_instance(config: Config, store: Store) -> Instance:

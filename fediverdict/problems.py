@@ -8,6 +8,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from cache.errors import CacheError
+from fediverdict.errors import NotDecided
 from scanner.errors import ScannerError
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,10 @@ class Problem(Exception):
         self.status, self.detail = status, detail
 
 
+RETRY_SECONDS = 5
+"""What `Retry-After` says where nothing could be decided now."""
+
+
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer errors as application/problem+json; the cause goes to the log.
@@ -38,9 +43,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         if not request.path.startswith(API_PREFIX):
             raise
         return _answer(error.status, error.reason)
-    except (CacheError, ScannerError):
-        logger.exception("the request could not be served")
-        return _answer(503, "The instance cannot serve this now; its log says why.")
+    except (NotDecided, CacheError, ScannerError) as error:
+        return _not_now(error)
     except (HttpProcessingError, web.RequestPayloadError, ConnectionError):
         return _answer(400, "The request's body is broken or ended early.")
     except Exception:
@@ -48,9 +52,20 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return _answer(500, "The instance failed at this; its log says why.")
 
 
+def _not_now(error: Exception) -> web.Response:
+    """Answer where nothing was decided; what caused it is for the log alone."""
+    if isinstance(error, NotDecided) and error.__cause__ is None:
+        return _answer(503, str(error))
+    logger.error("the request could not be served", exc_info=error)
+    return _answer(503, "The instance cannot serve this now; its log says why.")
+
+
 def _answer(status: int, detail: str) -> web.Response:
     body = {"type": "about:blank", "title": detail, "status": status, "detail": detail}
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    headers = {
+        401: {"WWW-Authenticate": "Bearer"},
+        503: {"Retry-After": str(RETRY_SECONDS)},
+    }.get(status)
     return web.Response(
         status=status,
         text=json.dumps(body),

@@ -11,16 +11,28 @@ from itertools import groupby
 
 from sqlalchemy import Connection
 
+from cache.arrivals import note_met
 from cache.comparing import compare
+from cache.notices import tell
 from cache.publish import is_published, publish_verdict, published_among
-from cache.record import Computed, image_rows, pipeline_row, record_images, record_verdicts
+from cache.record import (
+    Computed,
+    image_rows,
+    own_issuer,
+    pipeline_row,
+    record_images,
+    record_verdicts,
+)
 from cache.verdict import SELF, Basis, Feed, Verdict
 from fediverdict.judgement import Judgements
+from fediverdict.look import Answer
 from fediverdict.scoring import Scored
 from scanner.classifiers.pipeline import family_of
 from scanner.decoding.facts import Facts
 
 DAY_SECONDS = 86_400
+ANSWERED_TOO_SOON = "answered-too-soon"
+"""The kind of notice for a picture that `decide.fast_clean` let pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +57,21 @@ class Recorder:
     def remember(self, connection: Connection, known: Sequence[Facts]) -> None:
         """Keep the fingerprints that were computed, so the next request decodes nothing."""
         record_images(connection, [_computed(facts) for facts in known], now=self._now)
+
+    def note_late(
+        self, connection: Connection, known: Sequence[Facts], sha256: bytes, answer: Answer
+    ) -> None:
+        """Let a person look at a picture that was answered clean too soon (`decide.fast_clean`)."""
+        self.remember(connection, known)
+        now = self._now
+        image_id = image_rows(connection, [sha256], now=now)[sha256]
+        met = {image_id: answer.decision}
+        note_met(connection, met, own_issuer_id=own_issuer(connection, now=now))
+        text = (
+            f"The picture {sha256.hex()} was answered clean by the word of peers, before it was"
+            f" matched; matched, it is {answer.decision}: {answer.sentence}"
+        )
+        tell(connection, ANSWERED_TOO_SOON, text, now=now)
 
     def record(self, connection: Connection, scans: Sequence[Scan]) -> None:
         """Store scans; what already stands in a feed stays true."""

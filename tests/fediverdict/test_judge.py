@@ -15,6 +15,7 @@ from cache.tables import verdicts
 from cache.verdict import Decision, Feed
 from fediverdict.api import LookupItem
 from fediverdict.config import Config
+from fediverdict.errors import ScanFailed
 from fediverdict.judge import Judge
 from fediverdict.judgement import Judgements
 from scanner.decoding.fingerprint import sha256_of
@@ -131,7 +132,7 @@ async def test_what_fails_when_nobody_waits_any_more_fails_quietly(judge, scanne
     scanner.gate.clear()
     asked = asyncio.create_task(judge.judge(png(GREEN)))
     await asyncio.to_thread(reached.wait, 10)
-    [flight] = judge._flights.values()
+    [flight] = judge._flights
     asked.cancel()
     await asyncio.wait([asked])
     scanner.gate.set()
@@ -176,7 +177,7 @@ async def test_a_failed_scan_is_not_remembered(judge, scanner, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(scanner, "_score", fail)
-        with pytest.raises(RuntimeError):
+        with pytest.raises(ScanFailed):
             await judge.judge(png(GREEN))
     assert (await judge.judge(png(GREEN))).decision is Decision.CLEAN
 
