@@ -139,8 +139,12 @@ class Judgements:
         """
         held = self._judgement
         if held is None or held.pipelines.get(pipeline) != self._terms_in_use(pipeline):
-            self._judgement = None
-            self._forgotten += 1
+            self.forget()
+
+    def forget(self) -> None:
+        """Read the tables anew at the next call: what is asked then was changed just now."""
+        self._judgement = None
+        self._forgotten += 1
 
     def breaks_a_rule(self, scores: Mapping[str, int], pipeline: str) -> bool:
         """Tell whether the scores of a pipeline that scans here break a rule of ours."""

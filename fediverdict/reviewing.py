@@ -144,6 +144,7 @@ class Reviewer:
 
     async def _decided(self, hashes: Iterable[bytes]) -> list[Decided]:
         made: list[Decided] = []
+        self._judge.judgements.forget()  # trust of a second ago would miss what asked for this
         judgement = await self._judgement()
         for sha256 in hashes:
             look = await self._judge.look_again(sha256)

@@ -8,6 +8,7 @@ from cache.errors import CacheError
 from federation.errors import BadHandle, FederationError
 from fediverdict.cli.allow import allow_group
 from fediverdict.cli.apply import apply
+from fediverdict.cli.cases import cases_group
 from fediverdict.cli.codes import codes
 from fediverdict.cli.context import Context, pass_context, printable
 from fediverdict.cli.database import db
@@ -60,6 +61,7 @@ for command in (
     explain,
     peers,
     followers,
+    cases_group,
     tokens,
     policy,
     stats,
