@@ -42,6 +42,15 @@ BUSY_TIMEOUT_MS = 30_000
 CACHE_KIB = 8_192
 """KiB of pages that a connection to SQLite keeps; the system's own cache has the rest."""
 
+WRITER_CACHE_MIB = 64
+"""MiB of pages that the one connection that writes may keep; it takes them as it meets them."""
+
+WAL_PAGES = 16_384
+"""Pages (64 MiB) in SQLite's write-ahead log before the writer copies them into the database.
+
+A page that many commits changed is copied once; a longer log makes every read search longer.
+"""
+
 CONNECT_TIMEOUT_SECONDS = 10
 
 CLOSED = "The store is closed."
@@ -110,8 +119,8 @@ def write_transaction(connection: Connection) -> Iterator[Connection]:
 class Store:
     """An open database: reads from any thread, and one writer thread of its own."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, *, writer_cache_mib: int = WRITER_CACHE_MIB) -> None:
+        self._engine, self._writer_cache_mib = engine, writer_cache_mib
         self._is_sqlite = engine.dialect.name == "sqlite"
         self._writer = GroupCommit(self._writing)
         self._closed = False
@@ -120,13 +129,16 @@ class Store:
         self._write_connection: Connection | None = None
 
     @classmethod
-    def open(cls, url: str | URL) -> "Store":
-        """Open the database at `url`; raises DatabaseUnavailable with a sentence for people."""
+    def open(cls, url: str | URL, *, writer_cache_mib: int = WRITER_CACHE_MIB) -> "Store":
+        """Open the database at `url`; raises DatabaseUnavailable with a sentence for people.
+
+        `writer_cache_mib` is for SQLite: MiB of pages that the connection that writes may keep.
+        """
         engine = make_engine(url)
         with explained(engine.url):
             with engine.connect().execution_options(**READING) as connection:
                 connection.exec_driver_sql("SELECT 1")
-            return cls(engine)
+            return cls(engine, writer_cache_mib=writer_cache_mib)
 
     @property
     def engine(self) -> Engine:
@@ -207,12 +219,19 @@ class Store:
                     yield fresh
                 return
             if self._write_connection is None:
-                self._write_connection = self._engine.connect()
+                self._write_connection = self._open_writer()
             try:
                 with write_transaction(self._write_connection) as connection:
                     yield connection
             finally:  # a commit that was refused leaves SQLite's transaction open
                 self._write_connection.connection.rollback()
+
+    def _open_writer(self) -> Connection:
+        connection = self._engine.connect()
+        raw: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
+        raw.execute(f"PRAGMA cache_size = -{self._writer_cache_mib * 1024}")
+        raw.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+        return connection
 
     def _hold_reader(self) -> Connection:
         connection = self._engine.connect().execution_options(**_HELD)

@@ -6,15 +6,25 @@ settled by `decide`. A retraction frees exactly its row. Every function wants a 
 transaction; applying a page twice changes nothing.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, case, delete, select
 
 from cache.arrivals import note_arrivals
+from cache.bulk import Bulk, Merge
 from cache.codes import Code, code_of, set_codes
 from cache.crowding import thin_out
-from cache.record import VERDICT_KEY, image_rows, pipeline_rows, verdict_values
+from cache.prepared import PreparedList
+from cache.record import (
+    VERDICT_COLUMNS,
+    VERDICT_KEY,
+    Pictures,
+    picture_rows,
+    pipeline_rows,
+    verdict_values,
+)
 from cache.retractions import (
     Place,
     free,
@@ -23,9 +33,11 @@ from cache.retractions import (
     remember,
     retracted_early,
 )
-from cache.rows import batches, insert_into
+from cache.rows import batches
 from cache.tables import issuers, label_weights, verdicts
 from cache.verdict import Feed, Verdict
+
+T = TypeVar("T", bound=Hashable)
 
 __all__ = [
     "Place",
@@ -53,18 +65,23 @@ def record_attestations(
     """
     gone = retracted_early(connection, follow_id, rows)
     kept = _newest([row for row in rows if place_of(row) not in gone])
-    image_ids = image_rows(connection, (row.sha256 for row in kept), now=now)
-    _upsert(connection, issuer_id, feed, kept, image_ids, now)
-    note_arrivals(connection, issuer_id, feed, image_ids.values(), gone=False)
+    known_contents = _known_contents(connection, kept)
+    pictures = picture_rows(connection, (row.sha256 for row in kept), now=now)
+    _store(connection, issuer_id, feed, kept, pictures, now)
+    known = pictures.ids.keys() - pictures.new
+    alike = {row.sha256 for row in kept if row.content in known_contents}
+    met = [pictures.ids[sha256] for sha256 in known | alike]
+    note_arrivals(connection, issuer_id, feed, met, gone=False)
     freed, missing = free(connection, issuer_id, feed, retractions)
     taken_back = [row.sha256 for row in rows if place_of(row) in gone]
     freed |= free_provisional(connection, issuer_id, feed, taken_back)
     remember(connection, follow_id, missing, now)
-    contents = {row.content for row in kept if row.content is not None}
-    thinned = thin_out(connection, issuer_id, feed, list(image_ids.values()), list(contents))
+    crowded = [pictures.ids[one] for one in known | _repeated(row.sha256 for row in kept)]
+    contents = known_contents | _repeated(row.content for row in kept if row.content is not None)
+    thinned = thin_out(connection, issuer_id, feed, crowded, list(contents))
     note_arrivals(connection, issuer_id, feed, freed | thinned, gone=True)
     if feed is Feed.FLAGGED:
-        settle_peer_codes(connection, issuer_id, {*image_ids.values(), *freed})
+        settle_peer_codes(connection, issuer_id, {*pictures.ids.values(), *freed})
 
 
 def withdraw_rows(
@@ -124,41 +141,57 @@ def _newest(rows: Sequence[Verdict]) -> list[Verdict]:
     return list(by_key.values())
 
 
-def _upsert(
+def _known_contents(connection: Connection, rows: Sequence[Verdict]) -> set[bytes]:
+    """Return those contents, among the claimed ones, that some verdict here has already."""
+    claimed = {row.content for row in rows if row.content is not None}
+    return {content for (content,) in _CONTENTS.rows(connection, sorted(claimed))}
+
+
+_CONTENTS = PreparedList(
+    lambda listed: select(verdicts.c.content).where(listed(verdicts.c.content)).distinct()
+)
+
+
+def _repeated(values: Iterable[T]) -> set[T]:
+    return {value for value, times in Counter(values).items() if times > 1}
+
+
+def _store(
     connection: Connection,
     issuer_id: int,
     feed: Feed,
     rows: Sequence[Verdict],
-    image_ids: dict[bytes, int],
+    pictures: Pictures,
     now: int,
 ) -> None:
-    if not rows:
-        return
+    """Store rows; on pictures that are new here nothing can stand yet."""
     by_id = pipeline_rows(connection, (row.pipeline for row in rows if row.pipeline))
-    statement = insert_into(connection, verdicts)
-    new, old = statement.excluded, verdicts.c
-    later = (new.issued > old.issued) | (
-        (new.issued == old.issued)
-        & (old.seq.is_(None) | (new.epoch != old.epoch) | (new.seq > old.seq))
-    )  # an old one without a seq is provisional, see `provisional`
-    values = [
-        {
-            "image_id": image_ids[row.sha256],
-            "issuer_id": issuer_id,
-            "pipeline_id": by_id[row.pipeline] if row.pipeline else 0,
-            **verdict_values(row, feed, now=now),
-        }
-        for row in rows
-    ]
-    updated: dict[str, ColumnElement[Any]] = {
-        name: new[name] for name in values[0] if name not in VERDICT_KEY
-    }
+    new: list[dict[str, object]] = []
+    known: list[dict[str, object]] = []
+    for row in rows:
+        values = verdict_values(row, feed, now=now)
+        values["image_id"], values["issuer_id"] = pictures.ids[row.sha256], issuer_id
+        values["pipeline_id"] = by_id[row.pipeline] if row.pipeline else 0
+        (new if row.sha256 in pictures.new else known).append(values)
+    _NEW.store(connection, new)
+    _KNOWN.store(connection, known)
+
+
+def _is_later(new: Any, old: Any) -> ColumnElement[bool]:
+    """Tell which row of a key stands; one without a seq is provisional, see `provisional`."""
+    after = old.seq.is_(None) | (new.epoch != old.epoch) | (new.seq > old.seq)
+    later: ColumnElement[bool] = (new.issued > old.issued) | ((new.issued == old.issued) & after)
+    return later
+
+
+def _received(new: Any, old: Any) -> Mapping[str, ColumnElement[Any]]:
+    """Let a row that its issuer told us before its page came have come at that time."""
     was_told = old.seq.is_(None) & new.seq.is_not(None) & (new.issued == old.issued)
-    updated["received"] = case((was_told, old.received), else_=new.received)
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=VERDICT_KEY, set_=updated, where=later),
-        values,
-    )
+    return {"received": case((was_told, old.received), else_=new.received)}
+
+
+_NEW = Bulk(verdicts, VERDICT_COLUMNS)
+_KNOWN = Bulk(verdicts, VERDICT_COLUMNS, Merge(VERDICT_KEY, _is_later, _received))
 
 
 def _flagged_images(connection: Connection, issuer_id: int) -> Sequence[int]:

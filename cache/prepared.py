@@ -6,12 +6,16 @@ alone, within a transaction that has begun; values reach the driver as they are 
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Dialect
+from sqlalchemy import ColumnElement, Connection, Dialect, any_, bindparam
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql.selectable import SelectBase
+
+LIST_SIZES = (1, 16, 128, 1_000)
+"""How many values stand in a list of one statement; a list in between is filled up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +52,52 @@ class Prepared:
         order = tuple(getattr(made, "positiontup", None) or ())
         compiled = self._compiled[dialect.name] = _Compiled(str(made), constants, order)
         return compiled
+
+
+IsListed = Callable[[ColumnElement[Any]], ColumnElement[bool]]
+"""Gives the condition that a column equals one of the listed values."""
+
+
+class PreparedList:
+    """A statement that reads by a list of values; longer lists are split."""
+
+    def __init__(self, build: Callable[[IsListed], SelectBase]) -> None:
+        self._build = build
+        self._sized: dict[int, Prepared] = {}  # by the length of the list; 0: an array
+
+    def rows(
+        self, connection: Connection, listed: Sequence[object], **values: object
+    ) -> list[Sequence[Any]]:
+        """Return the rows of every listed value; none of those may be null."""
+        found: list[Sequence[Any]] = []
+        for start in range(0, len(listed), LIST_SIZES[-1]):
+            some = listed[start : start + LIST_SIZES[-1]]
+            found += self._of(connection, some, values)
+        return found
+
+    def _of(
+        self, connection: Connection, some: Sequence[object], values: dict[str, object]
+    ) -> Sequence[Sequence[Any]]:
+        if connection.dialect.name == "postgresql":
+            return self._prepared(0).rows(connection, listed=list(some), **values)
+        size = next(size for size in LIST_SIZES if size >= len(some))
+        filled = [*some, *[some[-1]] * (size - len(some))]
+        named = {f"listed_{number}": value for number, value in enumerate(filled)}
+        return self._prepared(size).rows(connection, **named, **values)
+
+    def _prepared(self, size: int) -> Prepared:
+        if size not in self._sized:
+            self._sized[size] = Prepared(self._build(_in_array if size == 0 else _in_list(size)))
+        return self._sized[size]
+
+
+def _in_array(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    return column == any_(bindparam("listed", type_=ARRAY(column.type)))
+
+
+def _in_list(size: int) -> IsListed:
+    def is_listed(column: ColumnElement[Any]) -> ColumnElement[bool]:
+        names = (f"listed_{number}" for number in range(size))
+        return column.in_([bindparam(name, type_=column.type) for name in names])
+
+    return is_listed

@@ -12,11 +12,13 @@ from hashlib import sha256 as sha256_of
 from typing import NamedTuple
 
 import rfc8785
-from sqlalchemy import Connection, bindparam, exists, select
+from sqlalchemy import Connection, bindparam, exists, func, select
 
+from cache.bulk import Bulk
 from cache.case_tables import prints
 from cache.errors import UnknownPipeline
 from cache.judgement import Judgement, PeerState, PipelineState
+from cache.prepared import PreparedList
 from cache.rows import batches, insert_into, scores_text, upsert
 from cache.settling import end_what_was_left_early, settle
 from cache.tables import findings, images, issuers, notes, pipelines, verdicts
@@ -104,24 +106,44 @@ def image_row(connection: Connection, sha256: bytes, *, now: int) -> int:
 
 def image_rows(connection: Connection, hashes: Iterable[bytes], *, now: int) -> dict[bytes, int]:
     """Return the row ids of pictures by sha256, adding rows that know it alone if need be."""
-    wanted = list(dict.fromkeys(hashes))
-    found = _image_ids(connection, wanted)
-    missing = [sha256 for sha256 in wanted if sha256 not in found]
-    if missing:
-        rows = [{"sha256": sha256, "created": now, "fingerprinted": False} for sha256 in missing]
-        connection.execute(images.insert(), rows)
-        found |= _image_ids(connection, missing)
-    return found
+    return picture_rows(connection, hashes, now=now).ids
 
 
-def _image_ids(connection: Connection, hashes: Sequence[bytes]) -> dict[bytes, int]:
-    found: dict[bytes, int] = {}
-    for some in batches(hashes):
-        rows = connection.execute(
-            select(images.c.sha256, images.c.id).where(images.c.sha256.in_(some))
-        )
-        found |= {bytes(sha256): int(row_id) for sha256, row_id in rows}
-    return found
+class Pictures(NamedTuple):
+    """Row ids by sha256, and which of the pictures are new."""
+
+    ids: dict[bytes, int]
+    new: frozenset[bytes]
+
+
+def picture_rows(connection: Connection, hashes: Iterable[bytes], *, now: int) -> Pictures:
+    """Do as `image_rows`, and tell which rows were added; those, nothing can refer to yet."""
+    wanted = sorted(set(hashes))  # neighbours in the index
+    ids: dict[bytes, int] = dict(map(tuple, _IMAGE_IDS.rows(connection, wanted)))
+    missing = [sha256 for sha256 in wanted if sha256 not in ids]
+    new = dict(zip(missing, _next_image_ids(connection, len(missing)), strict=True))
+    rows = [{"id": new[sha256], "sha256": sha256, **_BARE, "created": now} for sha256 in missing]
+    _IMAGES.store(connection, rows)
+    return Pictures(ids | new, frozenset(new))
+
+
+_BARE = {"fingerprinted": False}
+_IMAGES = Bulk(images, ("id", "sha256", "fingerprinted", "created"))
+_IMAGE_IDS = PreparedList(
+    lambda listed: select(images.c.sha256, images.c.id).where(listed(images.c.sha256))
+)
+
+
+def _next_image_ids(connection: Connection, number: int) -> Iterable[int]:
+    """Return row ids for new pictures: there is one writer, so the next ones are ours."""
+    if not number:
+        return ()
+    if connection.dialect.name == "postgresql":
+        taken = func.nextval(func.pg_get_serial_sequence("images", "id"))
+        series = func.generate_series(1, number).table_valued("value")
+        return connection.execute(select(taken).select_from(series)).scalars()
+    last = connection.execute(select(func.coalesce(func.max(images.c.id), 0))).scalar_one()
+    return range(last + 1, last + 1 + number)
 
 
 def own_issuer(connection: Connection, *, now: int) -> int:
@@ -197,6 +219,8 @@ def record_verdicts(
 
 VERDICT_KEY = ("image_id", "issuer_id", "feed", "pipeline_id", "basis", "rule")
 """What is unique in `verdicts`."""
+
+VERDICT_COLUMNS = tuple(one.name for one in verdicts.columns if one.name != "id")
 
 
 def verdict_values(verdict: Verdict, feed: Feed, *, now: int) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import TypeVar
 
 from sqlalchemy import Connection, Executable, Table
@@ -16,10 +16,11 @@ IN_LIST = 500
 
 def insert_into(connection: Connection, table: Table) -> "sqlite.Insert | postgresql.Insert":
     """Return an INSERT that knows ON CONFLICT, for the connection's database."""
-    return _insert(connection.dialect.name, table)
+    return insert_on(connection.dialect.name, table)
 
 
-def _insert(dialect: str, table: Table) -> "sqlite.Insert | postgresql.Insert":
+def insert_on(dialect: str, table: Table) -> "sqlite.Insert | postgresql.Insert":
+    """Return an INSERT that knows ON CONFLICT, for a kind of database."""
     return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
@@ -36,7 +37,7 @@ def upsert(
     Made once for each database, for that takes longer than running it. A row is left alone where
     its column `later` is higher than the new one's.
     """
-    statement = _insert(dialect, table)
+    statement = insert_on(dialect, table)
     new = statement.excluded
     return statement.on_conflict_do_update(
         index_elements=key,
@@ -53,4 +54,15 @@ def batches(items: Sequence[T], size: int = IN_LIST) -> Iterator[Sequence[T]]:
 
 def scores_text(scores: Mapping[str, int | None]) -> str | None:
     """Return scores as stored: JSON with sorted labels, null where there are none."""
-    return json.dumps(dict(scores), sort_keys=True, separators=(",", ":")) if scores else None
+    if not scores:
+        return None
+    labels, text = _form_of(tuple(scores))
+    return text % tuple(["null" if scores[one] is None else scores[one] for one in labels])
+
+
+@lru_cache(1_024)
+def _form_of(labels: tuple[str, ...]) -> tuple[list[str], str]:
+    """Return labels in order, and the JSON text that their scores complete; many rows share it."""
+    ordered = sorted(labels)
+    names = (json.dumps(label).replace("%", "%%") for label in ordered)
+    return ordered, "{" + ",".join(f"{name}:%s" for name in names) + "}"

@@ -148,6 +148,8 @@ verdicts = Table(
 Index(
     "ix_verdicts_content",
     verdicts.c.content,
+    verdicts.c.issuer_id,
+    verdicts.c.feed,
     sqlite_where=verdicts.c.content.is_not(None),
     postgresql_where=verdicts.c.content.is_not(None),
 )

@@ -56,7 +56,7 @@ def make_folder(folder: Path) -> None:
 def open_store(config: Config) -> Store:
     """Open the database of `config`; raises CacheError when it is of another version."""
     migrations.check(config.database.url)
-    return Store.open(config.database.url)
+    return Store.open(config.database.url, writer_cache_mib=config.database.cache_mib)
 
 
 pass_context = click.make_pass_decorator(Context)

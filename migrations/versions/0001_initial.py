@@ -599,7 +599,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_verdicts_content",
         "verdicts",
-        ["content"],
+        ["content", "issuer_id", "feed"],
         unique=False,
         sqlite_where=sa.text("content IS NOT NULL"),
         postgresql_where=sa.text("content IS NOT NULL"),
