@@ -43,6 +43,9 @@ MAX_PEER_HITS = 32
 MAX_REMEMBERED = 10_000
 """How many answers are remembered; some 4 MB."""
 
+PIECE = 32
+"""How many pictures a thread takes at a time, where many are searched for."""
+
 PDQ, PHASH = "pdq", "phash"
 
 _COLUMNS = (
@@ -183,8 +186,10 @@ class NearIndex:
         self, pictures: Sequence[tuple[Sequence[bytes], int | None, bytes | None]]
     ) -> list[NearCodes]:
         """Do as `search` for many pictures (variants, quality, phash), on every core."""
+        pieces = [pictures[at : at + PIECE] for at in range(0, len(pictures), PIECE)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return list(pool.map(lambda picture: self.search(*picture), pictures))
+            found = pool.map(lambda piece: [self.search(*one) for one in piece], pieces)
+            return [hits for piece in found for hits in piece]
 
     def _searched(self, state: State, variants: Sequence[bytes], phash: bytes | None) -> NearCodes:
         try:

@@ -1,61 +1,88 @@
 """Finds the pictures fingerprinted here whose PDQ is near given codes: all of them, exactly.
 
 Decides nothing of what a neighbour means: near clean (`twins`) asks for one picture's neighbours,
-retro-action for those of many new codes. Follows the table `prints`, whose ids only grow; a
-picture of quality under 50 is never matched, for its hash collides.
+others for those of many codes. Follows the table `prints`, whose ids only grow and whose rows
+never change; a picture of quality under 50 is never matched, for its hash collides. How codes are
+found and kept in files is left to `cache.index`.
 """
 
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Connection, bindparam, select
 
 from cache.case_tables import prints
-from cache.near import CODE_BYTES, MIN_QUALITY
+from cache.errors import IndexDamaged
+from cache.index.crowding import Crowding
+from cache.index.followed import Followed, Merging
+from cache.index.generation import Anchor
+from cache.index.hamming import Hits, Moment
+from cache.index.segment import Budget
+from cache.index.table import MAX_ANCHORS, Changes, entries_at
+from cache.index.words import CODE_BYTES, words_of
+from cache.near import MIN_QUALITY
 from cache.prepared import Prepared
-from cache.snapshot import Snapshot, snapshot_of
+from cache.settings import IndexSettings
 from cache.tables import images
+
+PDQ = "pdq"
+CODES_AT_ONCE = 256
+WITHOUT_LIMIT = 1 << 60
 
 _NEW = Prepared(
     select(prints.c.id, images.c.id.label("image_id"), images.c.pdq, images.c.pdq_quality)
     .join_from(prints, images, images.c.id == prints.c.image_id)
     .where(prints.c.id > bindparam("since"))
     .order_by(prints.c.id)
+    .limit(bindparam("most"))
 )
 
-Words = NDArray[np.uint64]
+
+class PrintsTable:
+    """The table `prints` as an index follows it."""
+
+    name = "prints"
+    parts: Mapping[str, Crowding | None] = {PDQ: None}
+
+    def changes(self, connection: Connection, since: int, limit: int) -> Changes:
+        """Return the first pictures that came after `since`."""
+        rows = _NEW.rows(connection, since=since, most=limit)
+        ids, image_ids = (np.array([row[at] for row in rows], dtype=np.int64) for at in range(2))
+        codes = [_usable(pdq, quality) for _, _, pdq, quality in rows]
+        part = entries_at(ids, image_ids, np.zeros_like(ids), codes)
+        last = [_anchor(row, pdq) for row, _, pdq, _ in rows[-MAX_ANCHORS:]]
+        return Changes(ids, ids, {PDQ: part}, last)
+
+    def anchors(self, connection: Connection, rows: Sequence[int]) -> Sequence[Anchor]:
+        """Return these pictures as they are now."""
+        found = connection.execute(
+            select(prints.c.id, images.c.pdq)
+            .join_from(prints, images, images.c.id == prints.c.image_id)
+            .where(prints.c.id.in_(rows))
+        )
+        return [_anchor(row, pdq) for row, pdq in found]
 
 
 class PrintedIndex:
     """The PDQ codes of all pictures fingerprinted here; any thread may refresh and search."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._since = 0
-        self._snapshot: Snapshot | None = None
-        self._image_ids = np.zeros(0, dtype=np.int64)
-        self._words: Words = np.zeros((4, 0), dtype=np.uint64)  # a column a word
+    def __init__(self, folder: Path | None = None, settings: IndexSettings | None = None) -> None:
+        table, limits = PrintsTable(), settings or IndexSettings()
+        merging = Merging(limits.merge_rows, limits.merge_percent)
+        self.followed = Followed(table, folder / table.name if folder else None, merging)
 
     def __len__(self) -> int:
-        return len(self._image_ids)
+        return self.followed.state.moments[PDQ].count()
 
     def refresh(self, connection: Connection) -> None:
         """Take over the pictures that came since the last call; never from within a write."""
-        snapshot = snapshot_of(connection)
-        if snapshot is not None and snapshot is self._snapshot:
-            return
-        with self._lock:
-            rows = _NEW.rows(connection, since=self._since)
-            if rows:
-                self._take(rows)
-            self._snapshot = snapshot
+        self.followed.refresh(connection)
 
     def within(self, variants: Sequence[bytes], radius: int) -> list[tuple[int, int]]:
         """Return (image_id, distance in bits) of every picture within `radius`, nearest first.
 
-        `variants` are codes of one picture; the nearest of them counts.
+        `variants` are codes of one picture; the nearest of them counts. Raises IndexDamaged.
         """
         nearest: dict[int, int] = {}
         for _, image_id, distance in self.match(variants, radius):
@@ -63,36 +90,41 @@ class PrintedIndex:
         return sorted(nearest.items(), key=lambda found: (found[1], found[0]))
 
     def match(self, codes: Sequence[bytes], radius: int) -> list[tuple[int, int, int]]:
-        """Return (i, image_id, distance) for every picture within `radius` bits of `codes[i]`."""
-        with self._lock:
-            image_ids, words = self._image_ids, self._words
-        found: list[tuple[int, int, int]] = []
-        for i, code in enumerate(codes):
-            distances = _distances(words, code)
-            at = np.flatnonzero(distances <= radius)
-            found += [(i, int(image_ids[j]), int(distances[j])) for j in at]
-        return found
+        """Return (i, image_id, distance) for every picture within `radius` bits of `codes[i]`.
 
-    def _take(self, rows: Sequence[Sequence[object]]) -> None:
-        usable = [row for row in rows if _is_usable(row[2], row[3])]
-        ids = np.array([row[1] for row in usable], dtype=np.int64)
-        flat = np.frombuffer(b"".join([row[2] for row in usable]), dtype=np.uint64)  # type: ignore[misc]
-        self._image_ids = np.concatenate([self._image_ids, ids])
-        self._words = np.concatenate([self._words, flat.reshape(-1, 4).T], axis=1)
-        self._since = rows[-1][0]  # type: ignore[assignment]
+        Waits until files that were just opened are verified; raises IndexDamaged where they are
+        not as they were written. The next `refresh` mends that.
+        """
+        moment = self._trusted()
+        return [
+            hit for first, hits in _matched(moment, codes, radius) for hit in _rows(first, hits)
+        ]
 
-
-def _is_usable(pdq: object, quality: object) -> bool:
-    return (
-        isinstance(pdq, bytes)
-        and len(pdq) == CODE_BYTES
-        and isinstance(quality, int)
-        and quality >= MIN_QUALITY
-    )
+    def _trusted(self) -> Moment:
+        if not self.followed.state.is_trusted:
+            self.followed.settle()
+        state = self.followed.state
+        if not state.is_trusted:
+            raise IndexDamaged("The index of pictures is being built again; ask again.")
+        return state.moments[PDQ]
 
 
-def _distances(words: Words, code: bytes) -> NDArray[np.uint16]:
-    total = np.zeros(words.shape[1], dtype=np.uint16)
-    for column, word in zip(words, np.frombuffer(code, dtype=np.uint64), strict=True):
-        total += np.bitwise_count(column ^ word)
-    return total
+def _matched(moment: Moment, codes: Sequence[bytes], radius: int) -> Iterator[tuple[int, Hits]]:
+    for first in range(0, len(codes), CODES_AT_ONCE):
+        some = words_of(codes[first : first + CODES_AT_ONCE])
+        yield first, moment.search(some, radius, Budget(WITHOUT_LIMIT))
+
+
+def _rows(first: int, hits: Hits) -> Iterator[tuple[int, int, int]]:
+    numbers = (hits.queries + first).tolist()
+    return zip(numbers, hits.image_ids.tolist(), hits.distances.tolist(), strict=True)
+
+
+def _anchor(row: int, pdq: bytes | None) -> Anchor:
+    return Anchor(row, row, (pdq or b"").hex())
+
+
+def _usable(pdq: bytes | None, quality: int | None) -> bytes | None:
+    if pdq is None or quality is None or quality < MIN_QUALITY or len(pdq) != CODE_BYTES:
+        return None
+    return pdq
