@@ -43,17 +43,20 @@ _GROUP = case(
     else_=literal("origin ") + issuers.c.origin,
 )
 _ACTIONS = func.count(case_grounds.c.image_id.distinct())
+_MAY_ACT = select(issuers.c.id).where(
+    issuers.c.origin != SELF,
+    or_(  # an observed one causes nothing, unless its operator has others
+        issuers.c.state != PeerState.OBSERVED.value,
+        issuers.c.operator.is_not(None),
+    ),
+)
 _CAUSED = Prepared(
     select(_GROUP, _ACTIONS)
-    .join_from(issuers, case_grounds, case_grounds.c.issuer_id == issuers.c.id)
+    .join_from(case_grounds, issuers, issuers.c.id == case_grounds.c.issuer_id)
     .where(
-        issuers.c.origin != SELF,
-        or_(  # an observed one causes nothing, unless its operator has others
-            issuers.c.state != PeerState.OBSERVED.value,
-            issuers.c.operator.is_not(None),
-        ),
-        case_grounds.c.acted,
+        case_grounds.c.issuer_id.in_(_MAY_ACT),  # by the index, a few rows of each
         case_grounds.c.added > bindparam("since", type_=BigInteger()),
+        case_grounds.c.acted,
     )
     .group_by(_GROUP)
     .having(bindparam("actions", type_=Integer()) <= _ACTIONS)
@@ -65,7 +68,7 @@ class BlastRadius:
 
     def __init__(self, settings: TrustSettings) -> None:
         self._settings = settings
-        self._sightings, self._counted = 0, float("-inf")
+        self._sightings, self._are_all, self._counted = 0, False, float("-inf")
 
     def tripped(self, connection: Connection, now: int) -> frozenset[str]:
         """Return the origins whose flags only ask for review at `now`."""
@@ -81,12 +84,16 @@ class BlastRadius:
         """Tell whether so many actions reach the share; counts no more sightings than it takes."""
         share = self._settings.blast_radius_share
         enough = math.floor(actions / share) + 1  # of so many, they are less than the share
-        fresh = time.monotonic() - self._counted <= COUNT_SECONDS
-        if not fresh or self._sightings < enough:
-            some = select(literal_column("1")).select_from(sightings).limit(2 * enough).subquery()
-            count = connection.execute(select(func.count()).select_from(some)).scalar_one()
-            self._sightings, self._counted = count, time.monotonic()
+        known = self._are_all or self._sightings >= enough
+        if not known or time.monotonic() - self._counted > COUNT_SECONDS:
+            self._count(connection, 2 * enough)
         return self._sightings < enough
+
+    def _count(self, connection: Connection, most: int) -> None:
+        some = select(literal_column("1")).select_from(sightings).limit(most).subquery()
+        count = connection.execute(select(func.count()).select_from(some)).scalar_one()
+        self._sightings, self._are_all = count, count < most
+        self._counted = time.monotonic()
 
 
 def load_tripped(

@@ -27,8 +27,8 @@ from cache.verdict import SELF, Finding
 HOUR_SECONDS = 3_600
 DAY_SECONDS = 86_400
 RELEASE_SECONDS = 7 * DAY_SECONDS
-MAX_REMEMBERED = 100_000
-"""How many pictures are remembered, those of all codes together; some 15 MB."""
+MAX_REMEMBERED = 50_000
+"""How many pictures are remembered, of all codes together; 8 MB, or 32 with a code for each."""
 
 CodeKey = tuple[int, int]
 """A code: the row ids of its picture and of its issuer."""

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from cache.blast import HOUR_SECONDS, BlastRadius, load_tripped, tell_tripped
+from cache.blast import COUNT_SECONDS, HOUR_SECONDS, BlastRadius, load_tripped, tell_tripped
 from cache.case_evidence import Ground
 from cache.case_grounding import StoredGround, settle_grounds
 from cache.case_tables import case_grounds, cases
@@ -171,6 +171,25 @@ def test_remembering_how_many_sightings_there_are_changes_no_answer(
     with pytest.raises(_Undone) as undone:
         sqlite_store.write_now(run)
     assert undone.value.args[0] == [frozenset({A} if actions >= max(3, share * n) else ())] * 2
+
+
+def test_while_a_peer_is_past_it_the_sightings_are_not_counted_again(sqlite_store, monkeypatch):
+    sqlite_store.write_now(sight, 50)
+    sqlite_store.write_now(lambda c: act(c, peer(c, A), 12))
+    radius, counts = BlastRadius(TrustSettings()), []
+    count = radius._count
+
+    def counted(*args):
+        counts.append(1)
+        count(*args)
+
+    monkeypatch.setattr(radius, "_count", counted)
+    for _ in range(3):
+        assert sqlite_store.read_now(radius.tripped, NOW) == {A}
+    assert len(counts) == 1
+    radius._counted -= COUNT_SECONDS + 1
+    sqlite_store.read_now(radius.tripped, NOW)
+    assert len(counts) == 2
 
 
 class _Undone(Exception):

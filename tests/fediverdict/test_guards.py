@@ -18,7 +18,8 @@ from cache.judgement import NearClean, PeerState
 from cache.near import MAX_PEER_HITS
 from cache.notices import unread
 from cache.outcome import Reason
-from cache.record import NewFinding, record_finding
+from cache.panic import panic
+from cache.record import NewFinding, record_finding, record_image
 from cache.tables import codes
 from cache.trust import load_trust, set_state
 from cache.verdict import Decision, Feed, Finding
@@ -253,13 +254,15 @@ async def test_near_clean_and_its_audits_reach_the_judgement(store):
     assert judgement.near_clean_audit == pytest.approx(0.25)
 
 
-async def test_after_a_panic_no_flag_of_a_peer_counts(parts, store):
-    from cache.panic import panic  # noqa: PLC0415
-
+async def test_after_a_panic_in_another_process_no_flag_of_a_peer_counts(
+    parts, store, database_url
+):
     picture = await parts.pdq(png(GREEN))
     flag_by_two(store, fingerprint("it", sha256=picture.sha256, content=picture.content))
     assert (await parts.look(png(GREEN))).decision is Decision.FLAGGED
-    store.write_now(panic, NOW)
+    other = Store.open(database_url)
+    other.write_now(panic, NOW)
+    other.close()
     assert (await parts.look(png(GREEN))).reason is Reason.NO_EVIDENCE
 
 
@@ -289,8 +292,6 @@ def test_an_entry_is_added_by_picture_or_pdq_listed_and_removed(config, run, tmp
 
 
 def test_the_sha256_of_a_known_picture_stands_for_its_pdq(config, run, opened):
-    from cache.record import record_image  # noqa: PLC0415
-
     known = fingerprint("known")
     opened.write_now(record_image, known, now=NOW)
     done = run("allow", "add", known.sha256.hex(), "--reason", "x", "--json", config=config)
