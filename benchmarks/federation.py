@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _asked(arguments)
     started = time.monotonic()
     runs = plan(asked.instances, QUICK if asked.quick else 1.0)
-    note(f"{len(runs)} runs")
+    note(f"{len({(one.world, one.policy) for one in runs})} runs")
     done = list(zip(runs, perform_all(runs, asked.processes, _tell), strict=True))
     pages, node = page_bytes(), node_cost()
     report = Report("federation")
@@ -72,7 +72,8 @@ def _laws(done: Sequence[Pair]) -> list[Row]:
     honest = [result for one, result in done if one.policy.hostile_share == 0]
     wrong = sum(r.wrong_clean + r.wrong_review + r.wrong_flagged for r in honest)
     ended = sum(r.demoted_honest for _, r in done)
-    again, asked = sum(r.checked for _, r in done), sum(r.asked for _, r in done)
+    distinct = {(one.world, one.policy): result for one, result in done}.values()
+    again, asked = sum(r.checked for r in distinct), sum(r.asked for r in distinct)
     at_most = {"goal": 0.0, "goal_is": "at most"}
     return [
         Row("saved with no peer trusted", max(r.saved for r in alone), "share", **at_most),  # type: ignore[arg-type]

@@ -148,11 +148,15 @@ def perform(one: Run) -> Result:
 def perform_all(
     runs: Sequence[Run], processes: int, tell: Callable[[Run, Result], None]
 ) -> list[Result]:
-    """Perform the runs, a world's together; their results do not depend on the processes."""
-    order = sorted(range(len(runs)), key=lambda n: (-runs[n].world.instances, repr(runs[n].world)))
-    results: dict[int, Result] = {}
+    """Perform the runs, equal ones once; their results do not depend on the processes.
+
+    The largest come first, and those of one world together.
+    """
+    distinct = {(one.world, one.policy): one for one in reversed(runs)}
+    order = sorted(distinct.values(), key=lambda one: (-one.world.instances, repr(one.world)))
+    results: dict[tuple[World, Policy], Result] = {}
     with ProcessPoolExecutor(processes) as pool:
-        for n, result in zip(order, pool.map(perform, [runs[n] for n in order]), strict=True):
-            results[n] = result
-            tell(runs[n], result)
-    return [results[n] for n in range(len(runs))]
+        for one, result in zip(order, pool.map(perform, order), strict=True):
+            results[one.world, one.policy] = result
+            tell(one, result)
+    return [results[one.world, one.policy] for one in runs]
