@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from cache.allow import Allowed, FlaggedCode, allow, codes_near, disallow, list_allowed
+from cache.cases import MAX_REASON_CHARACTERS
 from cache.lookup import own_fingerprint
 from cache.near import CODE_BYTES, MIN_QUALITY
 from cache.verdict import SELF
@@ -51,11 +52,12 @@ def add(context: Context, picture: str, reason: str, allowed_by: str | None, as_
     Hex digits that are the SHA-256 of a picture known here stand for that picture.
     """
     pdq = _pdq(context, picture)
+    reason, allowed_by = _text(reason, "--reason"), _text(allowed_by or getpass.getuser(), "--by")
     entry = context.store.write_now(
         allow,
         pdq,
         reason=reason,
-        allowed_by=allowed_by or getpass.getuser(),
+        allowed_by=allowed_by,
         now=clock(),
         limit=context.config.decide.allow_entries,
     )
@@ -106,6 +108,12 @@ def _pdq(context: Context, picture: str) -> bytes:
             f"{picture} is too flat to be matched: nothing is ever near it, so it needs no entry"
         )
     return pdq
+
+
+def _text(text: str, option: str) -> str:
+    if not text.strip() or len(text) > MAX_REASON_CHARACTERS:
+        raise UsageError(f"{option} takes 1 to {MAX_REASON_CHARACTERS} characters")
+    return text.strip()
 
 
 async def _fingerprinted(context: Context, path: Path) -> tuple[bytes | None, int | None]:

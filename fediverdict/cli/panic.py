@@ -16,7 +16,7 @@ SHOWN_PICTURES = 3
 
 NEXT = """\
 Nothing was released: pictures taken out of serving stay so until a person dismisses them.
-Look at each with `fediverdict cases show CASE`, then `fediverdict cases decide`;
+Look at each with `fediverdict cases show CASE`, then `fediverdict cases decide CASE dismissed`;
 `fediverdict panic --list --json` gives all of them to a script.
 `fediverdict peers trust PEER --clean WEIGHT --flag WEIGHT` trusts a peer again."""
 

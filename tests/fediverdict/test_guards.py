@@ -310,6 +310,12 @@ def test_what_cannot_be_matched_is_refused_with_a_sentence(config, run, tmp_path
     assert len(done.err.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize(("characters", "code"), [(0, 2), (1, 0), (2_000, 0), (2_001, 2)])
+def test_a_reason_has_some_characters_and_not_too_many(config, run, characters, code):
+    pdq = fingerprint("one").pdq.hex()
+    assert run("allow", "add", pdq, "--reason", "x" * characters, config=config).code == code
+
+
 def test_adding_an_entry_tells_which_flagged_codes_are_near(config, run, opened):
     near = fingerprint("near", pdq=flipped(fingerprint("meme").pdq, 5))
     opened.write_now(theirs, [near], BAD)
