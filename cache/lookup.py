@@ -1,8 +1,8 @@
 """Gathers the evidence for one picture: every verdict and finding here that bears on it.
 
 Decides which rows match and how (exact by sha256, content by digest, near by code). What they
-amount to is left to `decide`. The statements are prepared once; the hot path runs two of them,
-and one more for a fingerprint known here.
+amount to is left to `decide`, many pictures at once to `lookup_many`. The statements are prepared
+once; the hot path runs two of them, and one more for a fingerprint known here.
 """
 
 import json
@@ -57,7 +57,7 @@ _VERDICT_COLUMNS = (
     verdicts.c.epoch,
     verdicts.c.seq,
 )
-_FINDING_COLUMNS = (
+FINDING_COLUMNS = (
     findings.c.id,
     findings.c.rule,
     findings.c.finding,
@@ -100,7 +100,8 @@ class Twins(Protocol):
         """Return image row ids with their distance in bits of PDQ, nearest first."""
 
 
-def _of_verdicts(kind: MatchKind) -> Select[tuple[object, ...]]:
+def select_verdicts(kind: MatchKind) -> Select[tuple[object, ...]]:
+    """Select verdicts as `match_of` reads them."""
     joined = (
         verdicts.join(images, images.c.id == verdicts.c.image_id)
         .join(issuers, issuers.c.id == verdicts.c.issuer_id)
@@ -109,19 +110,20 @@ def _of_verdicts(kind: MatchKind) -> Select[tuple[object, ...]]:
     return select(literal(kind.value).label("kind"), *_VERDICT_COLUMNS).select_from(joined)
 
 
-def _of_findings(kind: MatchKind) -> Select[tuple[object, ...]]:
+def select_findings(kind: MatchKind) -> Select[tuple[object, ...]]:
+    """Select findings as `finding_of` reads them."""
     joined = findings.join(images, images.c.id == findings.c.image_id)
-    return select(literal(kind.value).label("kind"), *_FINDING_COLUMNS).select_from(joined)
+    return select(literal(kind.value).label("kind"), *FINDING_COLUMNS).select_from(joined)
 
 
 _SHA256 = bindparam("sha256", type_=LargeBinary())
 _CONTENT = bindparam("content", type_=LargeBinary())
-_VERDICTS_EXACT = _of_verdicts(MatchKind.EXACT).where(images.c.sha256 == _SHA256)
-_VERDICTS_CONTENT = _of_verdicts(MatchKind.CONTENT).where(
+_VERDICTS_EXACT = select_verdicts(MatchKind.EXACT).where(images.c.sha256 == _SHA256)
+_VERDICTS_CONTENT = select_verdicts(MatchKind.CONTENT).where(
     verdicts.c.content == _CONTENT, images.c.sha256 != _SHA256
 )
-_FINDINGS_EXACT = _of_findings(MatchKind.EXACT).where(images.c.sha256 == _SHA256)
-_FINDINGS_CONTENT = _of_findings(MatchKind.CONTENT).where(
+_FINDINGS_EXACT = select_findings(MatchKind.EXACT).where(images.c.sha256 == _SHA256)
+_FINDINGS_CONTENT = select_findings(MatchKind.CONTENT).where(
     findings.c.content == _CONTENT, images.c.sha256 != _SHA256
 )
 _EXACT = Prepared(_VERDICTS_EXACT), Prepared(_FINDINGS_EXACT)
@@ -132,14 +134,14 @@ _EXACT_AND_CONTENT = (
 
 _IMAGE_ID = bindparam("image_id", type_=BigInteger())
 _VERDICTS_OF_CODE = Prepared(
-    _of_verdicts(MatchKind.NEAR).where(
+    select_verdicts(MatchKind.NEAR).where(
         verdicts.c.image_id == _IMAGE_ID, verdicts.c.issuer_id == bindparam("issuer_id")
     )
 )
 _FINDINGS_OF_CODE = Prepared(
     union_all(  # its own, and those of its equals in content
-        _of_findings(MatchKind.NEAR).where(findings.c.image_id == _IMAGE_ID),
-        _of_findings(MatchKind.NEAR).where(
+        select_findings(MatchKind.NEAR).where(findings.c.image_id == _IMAGE_ID),
+        select_findings(MatchKind.NEAR).where(
             findings.c.content
             == select(images.c.content).where(images.c.id == _IMAGE_ID).scalar_subquery(),
             findings.c.image_id != _IMAGE_ID,
@@ -147,45 +149,38 @@ _FINDINGS_OF_CODE = Prepared(
     )
 )
 _VERDICTS_OF_TWIN = Prepared(
-    _of_verdicts(MatchKind.TWIN).where(
+    select_verdicts(MatchKind.TWIN).where(
         verdicts.c.image_id == _IMAGE_ID, verdicts.c.feed != int(Feed.FLAGGED)
     )
 )
-_IMAGE_IDS = bindparam("image_ids", type_=BigInteger(), expanding=True)
-_VERDICTS_OF_IMAGES = _of_verdicts(MatchKind.NEAR).where(
-    verdicts.c.image_id.in_(_IMAGE_IDS), verdicts.c.issuer_id == bindparam("issuer_id")
-)
-_EQUAL = images.alias("equal")
-_FINDINGS_OF_IMAGES = union_all(
-    _of_findings(MatchKind.NEAR)
-    .add_columns(findings.c.image_id.label("of_image"))
-    .where(findings.c.image_id.in_(_IMAGE_IDS)),
-    select(literal(MatchKind.NEAR.value), *_FINDING_COLUMNS, _EQUAL.c.id)
-    .join_from(_EQUAL, findings, findings.c.content == _EQUAL.c.content)
-    .where(_EQUAL.c.id.in_(_IMAGE_IDS), findings.c.image_id != _EQUAL.c.id),
-)
-_OWN_FINGERPRINT = Prepared(
-    select(
-        images.c.id,
-        images.c.content,
-        images.c.pdq,
-        images.c.pdq_quality,
-        images.c.phash,
-        images.c.pdq_variants,
-        images.c.media_type,
-        images.c.inside,
-    ).where(images.c.sha256 == _SHA256, images.c.fingerprinted)
-)
+FINGERPRINTS = select(
+    images.c.id,
+    images.c.sha256,
+    images.c.content,
+    images.c.pdq,
+    images.c.pdq_quality,
+    images.c.phash,
+    images.c.pdq_variants,
+    images.c.media_type,
+    images.c.inside,
+).where(images.c.fingerprinted)
+"""Selects what `fingerprint_of` reads."""
+_OWN_FINGERPRINT = Prepared(FINGERPRINTS.where(images.c.sha256 == _SHA256))
 
 
 def own_fingerprint(connection: Connection, sha256: bytes) -> StoredFingerprint | None:
     """Return the fingerprint that this instance computed for `sha256`, so nothing is decoded."""
     for row in _OWN_FINGERPRINT.rows(connection, sha256=sha256):
-        image_id, content, pdq, quality, phash, packed, media_type, inside = row
-        variants, words = split_variants(packed), tuple(inside.split()) if inside else ()
-        computed = (content, pdq, quality, phash, variants)
-        return StoredFingerprint(image_id, sha256, *computed, media_type, words)
+        return fingerprint_of(row)
     return None
+
+
+def fingerprint_of(row: Sequence[Any]) -> StoredFingerprint:
+    """Return a row of FINGERPRINTS."""
+    image_id, sha256, content, pdq, quality, phash, packed, media_type, inside = row
+    variants, words = split_variants(packed), tuple(inside.split()) if inside else ()
+    computed = (content, pdq, quality, phash, variants)
+    return StoredFingerprint(image_id, sha256, *computed, media_type, words)
 
 
 def evidence(
@@ -203,8 +198,30 @@ def evidence(
     own PDQ is searched for, if it has one. `near` None leaves near matching out. A picture of
     which no sha256 is known has `b""`, which equals none.
     """
-    matches, found = _exact(connection, fingerprint)
-    hits = _near(connection, near, fingerprint, variants or _identity(fingerprint))
+    exact = _exact(connection, fingerprint)
+    hits = _near(connection, near, fingerprint, codes_to_search(fingerprint, variants))
+    return evidence_of(connection, (fingerprint, variants), exact, hits, guards=guards, twins=twins)
+
+
+Asked = tuple[FingerprintLike, Sequence[bytes]]
+"""A picture asked about: what is known of it, and its 8 dihedral PDQ codes or none."""
+
+Exact = tuple[dict[int, Match], dict[int, FindingMatch]]
+"""What matched exactly or in content: verdicts and findings, by their row ids."""
+
+
+def evidence_of(
+    connection: Connection,
+    asked: Asked,
+    exact: Exact,
+    near: Sequence[NearCode] | None,
+    *,
+    guards: Guards | None = None,
+    twins: Twins | None = None,
+) -> Evidence:
+    """Return the evidence that exact matches and near codes make; None: none were looked for."""
+    (fingerprint, variants), (matches, found) = asked, exact
+    hits = near or ()
     cut = met_limit(hits)  # as found: what a guard holds back was found all the same
     hits = [hit for hit in hits if not _is_itself(hit, fingerprint)]
     if guards is not None and fingerprint.pdq is not None:
@@ -216,25 +233,23 @@ def evidence(
         if hit.own:
             found = _findings_of(connection, hit) | found
     return Evidence(
-        tuple(matches.values()),
-        tuple(found.values()),
+        tuple([matches[row_id] for row_id in sorted(matches)]),
+        tuple([found[row_id] for row_id in sorted(found)]),
         tuple(_twins_of(connection, twins, fingerprint)) if twins is not None else (),
         cut=cut,
         compared=near is None or (bool(fingerprint.pdq) and fingerprint.pdq_quality is not None),
     )
 
 
-def _exact(
-    connection: Connection, fingerprint: FingerprintLike
-) -> tuple[dict[int, Match], dict[int, FindingMatch]]:
+def _exact(connection: Connection, fingerprint: FingerprintLike) -> Exact:
     values = {"sha256": fingerprint.sha256}
     of_verdicts, of_findings = _EXACT
     if fingerprint.content is not None:
         values["content"] = fingerprint.content
         of_verdicts, of_findings = _EXACT_AND_CONTENT
     return (
-        {row[1]: _match(row) for row in of_verdicts.rows(connection, **values)},
-        {row[1]: _finding(row) for row in of_findings.rows(connection, **values)},
+        {row[1]: match_of(row) for row in of_verdicts.rows(connection, **values)},
+        {row[1]: finding_of(row) for row in of_findings.rows(connection, **values)},
     )
 
 
@@ -243,8 +258,10 @@ def _near(
     near: NearIndex | None,
     fingerprint: FingerprintLike,
     variants: Sequence[bytes],
-) -> list[NearCode]:
-    if near is None or not variants or fingerprint.pdq_quality is None:
+) -> Sequence[NearCode] | None:
+    if near is None:
+        return None
+    if not variants or fingerprint.pdq_quality is None:
         return []
     near.refresh(connection)
     return near.search(variants, fingerprint.pdq_quality, fingerprint.phash)
@@ -262,7 +279,7 @@ def _twins_of(
 ) -> Iterable[Match]:
     for image_id, distance in twins.of(connection, fingerprint):
         rows = _VERDICTS_OF_TWIN.rows(connection, image_id=image_id)
-        yield from (_match(row, MatchKind.TWIN, distance) for row in rows)
+        yield from (match_of(row, MatchKind.TWIN, distance) for row in rows)
 
 
 def _is_itself(hit: NearCode, fingerprint: FingerprintLike) -> bool:
@@ -272,12 +289,12 @@ def _is_itself(hit: NearCode, fingerprint: FingerprintLike) -> bool:
 
 def _verdicts_of(connection: Connection, hit: NearCode) -> dict[int, Match]:
     rows = _VERDICTS_OF_CODE.rows(connection, image_id=hit.image_id, issuer_id=hit.issuer_id)
-    return {row[1]: _match(row, hit.kind, hit.distance) for row in rows}
+    return {row[1]: match_of(row, hit.kind, hit.distance) for row in rows}
 
 
 def _findings_of(connection: Connection, hit: NearCode) -> dict[int, FindingMatch]:
     rows = _FINDINGS_OF_CODE.rows(connection, image_id=hit.image_id)
-    return newest({row[1]: _finding(row, hit.kind, hit.distance) for row in rows})
+    return newest({row[1]: finding_of(row, hit.kind, hit.distance) for row in rows})
 
 
 def newest(found: dict[int, FindingMatch]) -> dict[int, FindingMatch]:
@@ -289,15 +306,20 @@ def newest(found: dict[int, FindingMatch]) -> dict[int, FindingMatch]:
     return dict(by_rule.values())
 
 
-def _identity(fingerprint: FingerprintLike) -> Sequence[bytes]:
-    return () if fingerprint.pdq is None else (fingerprint.pdq,)
+def codes_to_search(fingerprint: FingerprintLike, variants: Sequence[bytes]) -> Sequence[bytes]:
+    """Return the codes of a picture that are searched for: its variants, else the one it has."""
+    return variants or (() if fingerprint.pdq is None else (fingerprint.pdq,))
 
 
-def _match(row: Sequence[Any], kind: MatchKind | None = None, distance: int = 0) -> Match:
-    return Match(kind or MatchKind(row[0]), _verdict(row), distance)
+def match_of(row: Sequence[Any], kind: MatchKind | None = None, distance: int = 0) -> Match:
+    """Return a row of `select_verdicts`; a kind that is given goes before the row's."""
+    return Match(kind or MatchKind(row[0]), verdict_of(row), distance)
 
 
-def _finding(row: Sequence[Any], kind: MatchKind | None = None, distance: int = 0) -> FindingMatch:
+def finding_of(
+    row: Sequence[Any], kind: MatchKind | None = None, distance: int = 0
+) -> FindingMatch:
+    """Return a row of `select_findings`; a kind that is given goes before the row's."""
     kind_found, _, rule, finding, decided, decided_by, reason, image_id = row
     return FindingMatch(
         kind or MatchKind(kind_found),
@@ -311,8 +333,8 @@ def _finding(row: Sequence[Any], kind: MatchKind | None = None, distance: int = 
     )
 
 
-def _verdict(row: Sequence[Any]) -> Verdict:
-    """Return a row of the verdicts statements as a Verdict."""
+def verdict_of(row: Sequence[Any]) -> Verdict:
+    """Return the verdict in a row of `select_verdicts`."""
     _, _, _, origin, sha256, feed, basis, issued, expires, content, pdq, quality, *more = row
     digest, scores, rule, finding, frames_seen, frames_total, epoch, seq = more
     return Verdict(
@@ -339,31 +361,10 @@ def _verdict(row: Sequence[Any]) -> Verdict:
 def verdicts_of_image(connection: Connection, image_id: int, issuer_id: int) -> list[Verdict]:
     """Return what one issuer says of one picture."""
     rows = _VERDICTS_OF_CODE.rows(connection, image_id=image_id, issuer_id=issuer_id)
-    return [_verdict(row) for row in rows]
+    return [verdict_of(row) for row in rows]
 
 
 def findings_of_image(connection: Connection, image_id: int) -> Iterable[FindingMatch]:
     """Return the newest finding for each rule that persons here made of one picture."""
     rows = _FINDINGS_OF_CODE.rows(connection, image_id=image_id)
-    return newest({row[1]: _finding(row) for row in rows}).values()
-
-
-def verdicts_of_images(
-    connection: Connection, image_ids: Sequence[int], issuer_id: int
-) -> dict[int, list[Verdict]]:
-    """Return what one issuer says of pictures (no more than one IN list), by their row ids."""
-    values = {"image_ids": image_ids, "issuer_id": issuer_id}
-    said: dict[int, list[Verdict]] = {}
-    for row in connection.execute(_VERDICTS_OF_IMAGES, values):
-        said.setdefault(row.image_id, []).append(_verdict(row))
-    return said
-
-
-def findings_of_images(
-    connection: Connection, image_ids: Sequence[int]
-) -> dict[int, list[FindingMatch]]:
-    """Do as `findings_of_image` for pictures (no more than one IN list), by their row ids."""
-    found: dict[int, dict[int, FindingMatch]] = {}
-    for *row, image_id in connection.execute(_FINDINGS_OF_IMAGES, {"image_ids": image_ids}):
-        found.setdefault(image_id, {})[row[1]] = _finding(row)
-    return {image_id: list(newest(these).values()) for image_id, these in found.items()}
+    return newest({row[1]: finding_of(row) for row in rows}).values()

@@ -17,7 +17,7 @@ from cache.arrivals import Arrival
 from cache.case_tables import case_pictures
 from cache.cases import cases_resting_on
 from cache.judgement import Judgement
-from cache.lookup import verdicts_of_images
+from cache.lookup_many import verdicts_of_images
 from cache.near import CODE_BYTES, MIN_QUALITY
 from cache.rows import batches, insert_into
 from cache.tables import codes, images, notes, sightings, verdicts

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from cache.codes import Code, code_of, set_codes
 from cache.judgement import Judgement, PipelineState, label_truth
-from cache.lookup import findings_of_images, verdicts_of_images
+from cache.lookup_many import findings_of_images, verdicts_of_images
 from cache.rows import batches
 from cache.rules import Rule
 from cache.tables import images, pipelines, verdicts

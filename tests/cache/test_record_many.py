@@ -9,7 +9,8 @@ from cache.case_tables import prints
 from cache.codes import Code, set_codes
 from cache.errors import UnknownPipeline
 from cache.judgement import Judgement, PipelineState, PipelineTerms
-from cache.lookup import findings_of_image, findings_of_images
+from cache.lookup import findings_of_image
+from cache.lookup_many import findings_of_images
 from cache.publish import publish_verdict, published_among
 from cache.record import (
     Computed,
