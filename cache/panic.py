@@ -19,6 +19,9 @@ from cache.tables import codes, images, issuers, notes
 from cache.verdict import SELF
 
 KIND = "panic"
+SKEW_SECONDS = 300
+"""How far the clocks of the machines may be apart: who marks a ground as gone may be another."""
+
 _NOTE = "panic"  # when it was called last
 
 
@@ -87,8 +90,9 @@ def with_codes(connection: Connection) -> list[int]:
 
 def caused_by_peers(connection: Connection) -> list[CausedCase]:
     """Return the cases that await a person for flags of peers, the oldest first."""
-    since = connection.execute(select(notes.c.value).where(notes.c.name == _NOTE)).scalar()
-    stands = or_(case_grounds.c.gone.is_(None), case_grounds.c.gone >= int(since or 2**62))
+    noted = connection.execute(select(notes.c.value).where(notes.c.name == _NOTE)).scalar()
+    since = int(noted or 2**62) - SKEW_SECONDS
+    stands = or_(case_grounds.c.gone.is_(None), case_grounds.c.gone >= since)
     rows = connection.execute(
         select(case_grounds.c.case_id, issuers.c.origin)
         .distinct()

@@ -8,7 +8,7 @@ from cache.judgement import PeerState
 from cache.lookup import evidence
 from cache.near import NearIndex
 from cache.notices import unread
-from cache.panic import CausedCase, caused_by_peers, panic, with_codes
+from cache.panic import SKEW_SECONDS, CausedCase, caused_by_peers, panic, with_codes
 from cache.peer_rows import settle_peer_codes
 from cache.record import own_issuer
 from cache.tables import issuers
@@ -119,9 +119,9 @@ def test_a_case_that_lost_its_ground_by_the_panic_is_listed_still_and_one_of_bef
         chosen = case_grounds.c.case_id == case_id
         connection.execute(update(case_grounds).where(chosen).values(gone=when))
 
-    store.write_now(lapse, before, NOW - 1)
+    store.write_now(lapse, before, NOW - SKEW_SECONDS - 1)
     store.write_now(panic, NOW)
-    store.write_now(lapse, after, NOW)
+    store.write_now(lapse, after, NOW - SKEW_SECONDS)
     assert [one.id for one in caused(store)] == [after]
 
 
