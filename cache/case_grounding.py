@@ -52,9 +52,10 @@ class Settled:
 
     lapsed: Sequence[Lapse]
     came: int
+    renewed: int  # that stand as before, but for another time
 
     def __bool__(self) -> bool:
-        """Tell whether anything changed."""
+        """Tell whether any lapsed or came."""
         return bool(self.lapsed or self.came)
 
 
@@ -110,16 +111,24 @@ def settle_grounds(
     ]
     for some in batches([one.row_id for one in lapsed]):
         _set(connection, some, gone=now)
-    for key in held.keys() & standing_now.keys():
-        expires, acts = standing_now[key].ground.expires, standing_now[key].ground.acted
-        if held[key].expires != expires:
-            _set(connection, [held[key].id], expires=expires)
-        if acts and not held[key].acted:  # it asked for review before: now the action counts
-            _set(connection, [held[key].id], acted=True, added=now)
+    renewed = [
+        (held[key].id, one.ground.expires)
+        for key, one in standing_now.items()
+        if key in held and held[key].expires != one.ground.expires
+    ]
+    for row_id, expires in renewed:
+        _set(connection, [row_id], expires=expires)
+    acting = [
+        held[key].id
+        for key, one in standing_now.items()
+        if key in held and one.ground.acted and not held[key].acted
+    ]
+    for some in batches(acting):  # they asked for review before: now the action counts
+        _set(connection, some, acted=True, added=now)
     room = max(0, MAX_GROUNDS - (len(held) - len(lapsed)))
     came = [one for key, one in standing_now.items() if key not in held][:room]
     add_grounds(connection, case_id, image_id, came, now=now)
-    return Settled(lapsed, len(came))
+    return Settled(lapsed, len(came), len(renewed))
 
 
 def add_grounds(

@@ -11,7 +11,7 @@ looked at once more, and comes to rest when that changes nothing. Doing the same
 nothing. Wants a write transaction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Row, exists, func, or_, select, update
@@ -34,6 +34,9 @@ from cache.record import equal_images
 from cache.rows import IN_LIST, batches
 from cache.tables import findings, images, sightings
 from cache.verdict import SELF, Decision, Finding, MatchKind
+
+Place = Row[tuple[object, ...]]
+"""A row of `case_pictures`."""
 
 _RANK = {Decision.FLAGGED: 2, Decision.REVIEW: 1}
 
@@ -65,11 +68,21 @@ def note_decisions(
     noted = Noted()
     for some in batches(made):
         names = Names(connection, some)
-        for one in some:
+        places = _places(connection, names.images.values())
+        for one in {one.sha256: one for one in some}.values():
             if (image_id := names.images.get(one.sha256)) is not None:
                 picture = _Picture(connection, one, image_id, names.stored(one), terms, now)
-                noted += picture.note()
+                noted += picture.note(places.get(image_id))
     return noted
+
+
+def _places(connection: Connection, image_ids: Iterable[int]) -> dict[int, Place]:
+    """Return where these pictures stand in cases, by row id."""
+    found: dict[int, Place] = {}
+    for some in batches(sorted(image_ids)):
+        rows = select(case_pictures).where(case_pictures.c.image_id.in_(some))
+        found |= {row.image_id: row for row in connection.execute(rows)}
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +96,13 @@ class _Picture:
     terms: Terms
     now: int
 
-    def note(self) -> Noted:
+    def note(self, place: Place | None) -> Noted:
         """Enter it into a case, or bring its place in one in line with the decision."""
-        place = self.connection.execute(
-            select(case_pictures).where(case_pictures.c.image_id == self.image_id)
-        ).first()
         if place is None:
             wanted = self.one.decision in FOUND and self._is_sighted()
             return self._enter() if wanted else Noted()
-        if self._findings() != self.one.findings:  # a person was quicker than we
+        decided = place.finding is not None
+        if decided and self._findings() != self.one.findings:  # a person was quicker than we
             look_again_at(self.connection, [place.case_id])
             return Noted()
         return self._update(place)
@@ -132,7 +143,7 @@ class _Picture:
         )
         return int((added.inserted_primary_key or (0,))[0])
 
-    def _update(self, place: Row[tuple[object, ...]]) -> Noted:
+    def _update(self, place: Place) -> Noted:
         case_id, before = place.case_id, place.decision
         settled = settle_grounds(
             self.connection, case_id, self.image_id, self.standing, now=self.now
@@ -142,13 +153,11 @@ class _Picture:
         moved, reopened = self._moved(case_id, place, settled.lapsed)
         if settled or moved or reopened or before != self.one.decision.value:
             look_again_at(self.connection, [case_id])
-        else:
+        elif settled.renewed:
             settle_expiry(self.connection, case_id, now=self.now)
         return Noted(0, int(reopened))
 
-    def _moved(
-        self, case_id: int, place: Row[tuple[object, ...]], lapsed: Sequence[Lapse]
-    ) -> tuple[bool, bool]:
+    def _moved(self, case_id: int, place: Place, lapsed: Sequence[Lapse]) -> tuple[bool, bool]:
         """Move the case where the decision asks for it; tells whether it moved, was reopened."""
         one = self.one
         if one.found is not None:
@@ -165,9 +174,7 @@ class _Picture:
             return False, False
         return True, self._reopen(case_id, f"{self._why(case_id, lapsed)}{one.sentence}", anew=True)
 
-    def _settled_by_person(
-        self, case_id: int, place: Row[tuple[object, ...]], found: Finding
-    ) -> bool:
+    def _settled_by_person(self, case_id: int, place: Place, found: Finding) -> bool:
         """Note what a person found of the very picture; tells whether that is news."""
         if place.finding == found.value:
             return False
