@@ -221,9 +221,8 @@ def evidence_of(
 ) -> Evidence:
     """Return the evidence that exact matches and near codes make; None: none were looked for."""
     (fingerprint, variants), (matches, found) = asked, exact
-    hits = near or ()
-    cut = met_limit(hits)  # as found: what a guard holds back was found all the same
-    hits = [hit for hit in hits if not _is_itself(hit, fingerprint)]
+    cut = near is not None and met_limit(near)  # what a guard holds back was found all the same
+    hits = [hit for hit in near or () if not _is_itself(hit, fingerprint)]
     if guards is not None and fingerprint.pdq is not None:
         hits = [_guarded(connection, guards, hit, fingerprint.pdq) for hit in hits]
         if variants:  # computed here; what a client claims proves no picture
@@ -313,7 +312,12 @@ def codes_to_search(fingerprint: FingerprintLike, variants: Sequence[bytes]) -> 
 
 def match_of(row: Sequence[Any], kind: MatchKind | None = None, distance: int = 0) -> Match:
     """Return a row of `select_verdicts`; a kind that is given goes before the row's."""
-    return Match(kind or MatchKind(row[0]), verdict_of(row), distance)
+    return Match(kind or _KINDS[row[0]], verdict_of(row), distance)
+
+
+_KINDS = {kind.value: kind for kind in MatchKind}  # asking the classes themselves takes longer
+_FEEDS, _BASES = {int(feed): feed for feed in Feed}, {int(basis): basis for basis in Basis}
+_LOADS = json.JSONDecoder().decode
 
 
 def finding_of(
@@ -322,7 +326,7 @@ def finding_of(
     """Return a row of `select_findings`; a kind that is given goes before the row's."""
     kind_found, _, rule, finding, decided, decided_by, reason, image_id = row
     return FindingMatch(
-        kind or MatchKind(kind_found),
+        kind or _KINDS[kind_found],
         rule,
         Finding(finding),
         decided,
@@ -340,15 +344,15 @@ def verdict_of(row: Sequence[Any]) -> Verdict:
     return Verdict(
         issuer=origin,
         sha256=sha256,
-        feed=Feed(feed),
-        basis=Basis(basis),
+        feed=_FEEDS[feed],
+        basis=_BASES[basis],
         issued=issued,
         expires=expires,
         content=content,
         pdq=pdq,
         pdq_quality=quality,
         pipeline=digest.hex() if digest is not None else None,
-        scores=json.loads(scores) if scores else {},
+        scores=_LOADS(scores) if scores else {},
         rule=rule or None,
         finding=Finding(finding) if finding else None,
         frames_seen=frames_seen,

@@ -11,7 +11,7 @@ from sqlalchemy import event
 from cache.judgement import PeerState, Trust
 from cache.lookup import evidence, own_fingerprint
 from cache.lookup_many import evidence_many, own_fingerprints
-from cache.near import NearIndex
+from cache.near import NearCodes, NearIndex
 from cache.peer_rows import record_attestations
 from cache.prepared import LIST_SIZES
 from cache.record import (
@@ -147,3 +147,24 @@ def test_a_batch_costs_no_statement_a_picture(store):
         raw.set_trace_callback(counted.append)
     store.read_now(evidence_many, None, [(one, ()) for one in known])
     assert len(counted) < 10
+
+
+class _Exhausted:
+    """An index whose every search passes its work limit before it finds anything."""
+
+    def refresh(self, connection):
+        pass
+
+    def search(self, variants, quality, phash):
+        return NearCodes(cut=True)
+
+    def search_many(self, pictures):
+        return [NearCodes(cut=True) for _ in pictures]
+
+
+def test_a_search_that_was_cut_short_before_it_found_anything_says_so(store):
+    picture = fingerprint("picture")
+    alone = store.read_now(evidence, _Exhausted(), fingerprint=picture)
+    (many,) = store.read_now(evidence_many, _Exhausted(), [(picture, ())])
+    assert alone.cut
+    assert many == alone
