@@ -31,6 +31,12 @@ NEW_PEER = 20
 FALSE_CLEAN_HITS = 1_000
 """A second false clean within so many clean hits ends a peer's clean weight."""
 
+FALSE_CLEAN_COMPARISONS = 120
+"""So few comparisons come in far fewer hits than those, at the rates of `audit_rate`.
+
+Hits are counted some seconds late; who sends many at once shall not outrun the count.
+"""
+
 MIN_COMPARISONS = 30
 """With fewer comparisons no flag weight falls, and no more trust is advised."""
 

@@ -20,7 +20,7 @@ from cache.notices import tell
 from cache.rows import batches, upsert
 from cache.tables import issuers
 from cache.track_record import Counts, Fall, TrackRecord
-from cache.trust import end_weight
+from cache.trust import end_weight, load_trust, without_weight
 from cache.trust_tables import agreements, comparisons
 from cache.verdict import Feed
 
@@ -161,7 +161,8 @@ def _act(
     peer = connection.execute(
         select(issuers.c.origin, issuers.c.min_agreement).where(issuers.c.id == issuer_id)
     ).one()
-    if outcome.false_cleans:
+    first = record.any.clean_false == len(outcome.false_cleans)
+    if outcome.false_cleans and (first or _weighs(connection, peer.origin)):
         tell(connection, FALSE_CLEAN, _told(peer.origin, outcome), issuer_id, now=now)
     if outcome.fall and end_weight(connection, peer.origin, clean=True):
         text = f"{peer.origin}: clean_weight is 0 now: {outcome.fall}"
@@ -176,6 +177,12 @@ def _act(
             f"{peer.min_agreement / 100:g}"
         )
         tell(connection, DEMOTED, text, issuer_id, now=now)
+
+
+def _weighs(connection: Connection, origin: str) -> bool:
+    """Tell whether there is any weight to end; of a peer without one is told once."""
+    trust = load_trust(connection)[origin]
+    return without_weight(trust, clean=True) != trust
 
 
 def _told(origin: str, outcome: _Outcome) -> str:

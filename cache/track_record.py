@@ -7,7 +7,13 @@ old one back, so that the counts are always the sum of what was compared.
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from cache.agreement import FALSE_CLEAN_HITS, Compared, Result, flags_fail
+from cache.agreement import (
+    FALSE_CLEAN_COMPARISONS,
+    FALSE_CLEAN_HITS,
+    Compared,
+    Result,
+    flags_fail,
+)
 from cache.verdict import Feed
 
 ANY = ""
@@ -67,7 +73,8 @@ class TrackRecord:
     def _fall(self, new: Compared) -> Fall | None:
         if new.by_person:
             return Fall.PERSON
-        within = self.any.hits_since_false + 1 <= FALSE_CLEAN_HITS
+        few = self.any.since_false < FALSE_CLEAN_COMPARISONS
+        within = few or self.any.hits_since_false + 1 <= FALSE_CLEAN_HITS
         return Fall.SECOND if self.any.clean_false and within else None
 
     def _add(self, feed: Feed, compared: Compared, sign: int) -> None:

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.agreement import (
+    FALSE_CLEAN_COMPARISONS,
     FALSE_CLEAN_HITS,
     MARGIN,
     MIN_COMPARISONS,
@@ -293,9 +294,18 @@ def test_a_second_false_clean_ends_the_weight_within_its_hits_and_not_one_later(
     for hits, fall in ((FALSE_CLEAN_HITS - 1, Fall.SECOND), (FALSE_CLEAN_HITS, None)):
         record = TrackRecord()
         assert record.count(Feed.CLEAN, FALSE) is None
-        record.any.hits_since_false = hits
+        record.any.since_false, record.any.hits_since_false = 180, hits
         assert record.count(Feed.CLEAN, FALSE) is fall
         assert record.any.hits_since_false == 0
+
+
+def test_hits_that_were_counted_late_let_nobody_outrun_the_count():
+    few = FALSE_CLEAN_COMPARISONS - 1
+    for since_false, fall in ((few, Fall.SECOND), (few + 1, None)):
+        record = TrackRecord()
+        record.count(Feed.CLEAN, FALSE)
+        record.any.since_false, record.any.hits_since_false = since_false, 50 * FALSE_CLEAN_HITS
+        assert record.count(Feed.CLEAN, FALSE) is fall
 
 
 def test_a_comparison_counts_as_a_hit():

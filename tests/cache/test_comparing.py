@@ -195,6 +195,13 @@ def test_a_false_clean_counts_and_is_told(world):
     assert ONE.sha256.hex() in notice.text and "test-pattern" in notice.text
 
 
+def test_of_a_peer_that_weighs_nothing_is_told_once(world):
+    for picture in (ONE, TWO, THREE):
+        world.says(picture)
+        world.scan(picture, BAD)
+    assert (world.counts()[:2], world.notices()) == ((3, 3), [(FALSE_CLEAN, A)])
+
+
 def test_a_row_that_comes_after_our_scan_counts_as_well(world):
     world.scan(ONE, BAD)
     world.says(ONE, at=5)
@@ -374,7 +381,8 @@ def test_a_second_false_clean_counts_as_such_within_its_hits_and_not_one_later(w
     world.trusts()
     world.says(ONE)
     world.scan(ONE, BAD)
-    update = agreements.update().where(agreements.c.label == "").values(hits_since_false=hits)
+    values = {"since_false": 180, "hits_since_false": hits}
+    update = agreements.update().where(agreements.c.label == "").values(**values)
     world.store.write_now(lambda c: c.execute(update).rowcount)
     world.says(TWO)
     world.scan(TWO, BAD)
