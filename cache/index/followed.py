@@ -8,6 +8,7 @@ Several processes may share a folder: one merges, the others take its generation
 """
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -86,7 +87,7 @@ class Followed:
         self._has_result = False  # the job left something that the next refresh takes over
         self._offered: Generation | None = None  # of another process, verified
         self._is_damaged = self._is_opened = False
-        self._wait_until = self._look_at = 0.0  # by the monotonic clock
+        self._retry_at, self._look_at = math.inf, 0.0  # by the monotonic clock
         self._state: State
         self._forget()
 
@@ -101,7 +102,8 @@ class Followed:
         Never from within a write: what it rolled back would stay here.
         """
         snapshot = snapshot_of(connection)
-        if snapshot is not None and snapshot is self._snapshot and not self._has_result:
+        is_same = snapshot is not None and snapshot is self._snapshot
+        if is_same and not self._has_result and time.monotonic() < self._retry_at:
             return
         with self._lock:
             self._take_over(connection)
@@ -152,7 +154,8 @@ class Followed:
         if is_first and sum(map(len, pieces)) > SMALL_ENTRIES:
             self._load(pieces)
         elif is_first:
-            self._apply(pieces[0])
+            for changes in pieces:
+                self._apply(changes)
         self._show(is_trusted=self._state.is_trusted)
 
     def _apply(self, changes: Changes) -> None:
@@ -248,17 +251,26 @@ class Followed:
     # --- in the background --------------------------------------------------------------------
 
     def _start_if_due(self) -> None:
-        now = time.monotonic()
-        if now < self._wait_until or (self._job is not None and self._job.is_alive()):
+        """Begin what is to be done in the background; while something is, try again soon."""
+        now, work = time.monotonic(), self._due_work()
+        if work is None:
+            self._retry_at = math.inf
             return
-        due = any(
-            self._merging.due(index.changes, index.base_codes) for index in self._indexes.values()
-        )
-        if due or not (self._is_saved or self._folder is None):
-            self._start(self._merge)
-        elif self._folder is not None and self._generation is not None and now > self._look_at:
-            self._look_at = now + LOOK_AGAIN_SECONDS
-            self._start(self._look)
+        if self._job is not None and self._job.is_alive():
+            self._retry_at = min(self._retry_at, now + BUSY_SECONDS)
+        elif math.isinf(self._retry_at) or now >= self._retry_at:
+            self._retry_at, self._look_at = math.inf, now + LOOK_AGAIN_SECONDS
+            self._start(work)
+
+    def _due_work(self) -> Callable[[], None] | None:
+        if self._folder is not None and not self._is_saved:
+            return self._merge
+        indexes = self._indexes.values()
+        if any(self._merging.due(index.changes, index.base_codes) for index in indexes):
+            return self._merge
+        if self._generation is not None and time.monotonic() >= self._look_at:
+            return self._look
+        return None
 
     def _start(self, work: Callable[..., None], *arguments: object) -> None:
         self._job = threading.Thread(target=work, args=arguments, name="index", daemon=True)
@@ -290,11 +302,11 @@ class Followed:
         try:
             with self._folder.locked() if self._folder else nullcontext(True) as is_ours:
                 if not is_ours:
-                    self._wait_until = time.monotonic() + BUSY_SECONDS
+                    self._retry_at = time.monotonic() + BUSY_SECONDS
                 elif not self._look_for_another():
                     self._merge_alone()
         except (OSError, MemoryError, IndexDamaged) as error:
-            self._wait_until = time.monotonic() + RETRY_SECONDS
+            self._retry_at = time.monotonic() + RETRY_SECONDS
             logger.warning("an index could not be saved, and is kept in memory: %s", error)
 
     def _merge_alone(self) -> None:

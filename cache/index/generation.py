@@ -117,7 +117,7 @@ def open_generation(path: Path, table: str, parts: Sequence[str]) -> Generation:
             {name: int(facts["crc32"]) for name, facts in manifest["arrays"].items()},
             sum(int(facts["bytes"]) for facts in manifest["arrays"].values()),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise IndexDamaged(f"{path} cannot be read: {error}") from error
 
 

@@ -280,7 +280,8 @@ def _bits(one, other):
 
 
 def test_many_pictures_at_once_find_what_each_finds_alone(crowd, crowded):
-    pictures = [([pdq], 90, phash) for pdq, phash in crowd] + [([], None, None)]
+    pictures: list[tuple[list[bytes], int | None, bytes | None]]
+    pictures = [*(([pdq], 90, phash) for pdq, phash in crowd), ([], None, None)]
     found = crowded.search_many(pictures)
     assert found == [crowded.search(*picture) for picture in pictures]
     assert all(found[:-1])

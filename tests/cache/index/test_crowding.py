@@ -17,7 +17,8 @@ LIMITS = Crowding(peer_codes=1_000_000, ball_codes=LIMIT)
 def _ball(number, *, bits=BALL_BITS, seed=1):
     """A code, and others at so many bits from it, all different."""
     random = np.random.default_rng(seed)
-    middle, found = random.bytes(32), set()
+    middle = random.bytes(32)
+    found: set[bytes] = set()
     while len(found) < number - 1:
         found.add(noisy(random, middle, bits))
     return [middle, *sorted(found)]

@@ -49,7 +49,8 @@ def test_whatever_comes_goes_and_is_merged_when_the_index_holds_what_a_dictionar
     steps, radius
 ):
     """A merge is begun at `snapshot` and used at `swap`, with changes in between."""
-    index, truth, begun = HammingIndex(), {}, None
+    index, begun = HammingIndex(), None
+    truth: dict[int, bytes] = {}
     for sequence, (what, values) in enumerate(steps, 1):
         if what == "set":
             changes = {row: CODES[code] for row, code in values}
