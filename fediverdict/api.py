@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from aiohttp import BodyPartReader, hdrs, web
 
 from cache.database import Store
+from cache.rows import batches
 from cache.tokens import Scope, Token, check_token
 from cache.verdict import Decision
 from federation.errors import FederationError
@@ -23,7 +24,7 @@ from federation.origin import Origin, parse_origin
 from fediverdict.answers import answer_json
 from fediverdict.config import Config, Share
 from fediverdict.jobs import Job, Jobs
-from fediverdict.judge import Answer, Judge
+from fediverdict.judge import LOOK_BATCH, Answer, Judge
 from fediverdict.places import ByteRoom, Places
 from fediverdict.problems import Problem
 
@@ -193,10 +194,12 @@ class Api:
         if len(items) > self._config.http.lookup_items:
             raise Problem(413, f"At most {self._config.http.lookup_items} items a call.")
         shown, decisions = Scope.ADMIN in token.scopes, []
-        for item in items:
-            look = replace(await self._judge.look_up(item), fingerprint=item)
-            decisions.append(answer_json(look.answer(), show_distance=shown))
-            await asyncio.sleep(0)  # let others in: on SQLite a look-up runs in the loop
+        for some in batches(items, LOOK_BATCH):
+            looks = await self._judge.look_up_many(some)
+            decisions += [
+                answer_json(replace(look, fingerprint=item).answer(), show_distance=shown)
+                for item, look in zip(some, looks, strict=True)
+            ]
         return web.json_response({"decisions": decisions})
 
     async def healthz(self, _request: web.Request) -> web.Response:

@@ -8,6 +8,7 @@ so that no decoder waits for a peer. What fails is an error, and never an answer
 to `scoring`, what is written to `recording`, asking and waiting to `asking`.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -19,7 +20,9 @@ from sqlalchemy import Connection
 from cache.database import Store
 from cache.decide import decide
 from cache.lookup import Guards, evidence, own_fingerprint
+from cache.lookup_many import evidence_many, own_fingerprints
 from cache.near import NearIndex
+from cache.rows import batches
 from cache.secret import audit_throw, frame_seed, instance_secret
 from cache.twins import PrintedTwins
 from cache.verdict import Decision, Evidence, FingerprintLike
@@ -39,6 +42,9 @@ from scanner.decoding.pool import DecodePool, Opened
 from scanner.errors import OverLimit, ScannerError, Undecodable
 
 __all__ = ["Answer", "Judge", "Look", "Tally"]
+
+LOOK_BATCH = 32
+"""Fingerprints looked up at once; on SQLite nobody else is served meanwhile, some milliseconds."""
 
 
 class Tally(Protocol):
@@ -155,6 +161,14 @@ class Judge:
     async def look_up(self, fingerprint: FingerprintLike) -> Look:
         """Decide on fingerprints alone; of a picture known here, ours count and not the given."""
         return await self.store.read(self._look_up_given, fingerprint)
+
+    async def look_up_many(self, given: Sequence[FingerprintLike]) -> list[Look]:
+        """Do as `look_up` for each, in order; others are let in after every few."""
+        looks: list[Look] = []
+        for some in batches(given, LOOK_BATCH):
+            looks += await self.store.read(self._look_up_all, some)
+            await asyncio.sleep(0)  # on SQLite a read does not give the loop back
+        return looks
 
     def must_scan(self, look: Look) -> bool:
         """Tell whether the look leaves the picture to the scanner, and there is one."""
@@ -278,6 +292,25 @@ class Judge:
     def _look_up_given(self, connection: Connection, given: FingerprintLike) -> Look:
         known = self._look_again(connection, given.sha256)
         return known or self._look_up(connection, Query(given))
+
+    def _look_up_all(self, connection: Connection, given: Sequence[FingerprintLike]) -> list[Look]:
+        known = own_fingerprints(connection, [one.sha256 for one in given])
+        queries = [
+            Query.of_known(known[one.sha256]) if one.sha256 in known else Query(one)
+            for one in given
+        ]
+        found = evidence_many(
+            connection,
+            self._near,
+            [(query.fingerprint, query.variants) for query in queries],
+            guards=self._guards,
+            twins=None if self._twins is None else self._twins.seeing(None),
+        )
+        can_scan = self.scanner is not None
+        return [
+            self._concluded(connection, query, of_it, can_scan=can_scan)
+            for query, of_it in zip(queries, found, strict=True)
+        ]
 
     def _look_up(self, connection: Connection, query: Query) -> Look:
         return self._decided(connection, query, can_scan=self.scanner is not None)
