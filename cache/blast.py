@@ -122,8 +122,8 @@ def tell_tripped(connection: Connection, origins: Iterable[str], now: int) -> No
 
 def _sentence(origin: str) -> str:
     return (
-        f"The flags of {origin} (with those of its operator) flagged as many pictures here within an "
-        "hour as trust.blast_radius_actions and trust.blast_radius_share allow. Until the hour "
+        f"The flags of {origin} (with those of its operator) flagged as many pictures here within "
+        "an hour as trust.blast_radius_actions and trust.blast_radius_share allow. Until the hour "
         "is over they only ask for review. Should they be wrong: `fediverdict peers suspend "
         f"{origin}`, or `fediverdict panic`."
     )
