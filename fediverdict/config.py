@@ -104,6 +104,8 @@ class ReviewSettings(Settings):
     cases_batch: Annotated[int, Field(ge=1, le=1_000)] = 64
     pictures_batch: Annotated[int, Field(ge=1, le=1_000)] = 64
     pause_seconds: Annotated[float, Field(gt=0, le=3_600)] = 2.0
+    prune_rows: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+    prune_seconds: Annotated[float, Field(gt=0, le=86_400)] = 3_600.0
 
 
 class CasesSettings(Settings):

@@ -27,6 +27,7 @@ from cache.comparing import compare
 from cache.errors import CacheError
 from cache.judgement import Judgement
 from cache.near import NEAR_BITS
+from cache.pruning import prune
 from cache.retro import (
     Pictures,
     changed_codes,
@@ -71,11 +72,12 @@ class Reviewer:
         self._settings, self._terms, self._codes = settings, terms, codes
         self._clock = clock
         self._steps = (self._arrivals, self._changed_codes, self.due)
+        self._pruned_at = float("-inf")
 
     async def run(self) -> None:
         """Review without end; a fault is logged, and tried again after a pause."""
         while True:
-            for step in self._steps:
+            for step in (*self._steps, self._prune):
                 try:
                     while await step() is not None:
                         pass
@@ -129,6 +131,16 @@ class Reviewer:
             pictures |= await self._store.read(stored, some)
             await asyncio.sleep(0)
         return await self._review(pictures, _Done(changed=changed[-1].changed))
+
+    async def _prune(self) -> int | None:
+        """Forget a batch of what can matter no more, now and then; None where it is not time."""
+        seconds, rows = self._settings.prune_seconds, self._settings.prune_rows
+        if time.monotonic() - self._pruned_at < seconds:
+            return None
+        gone = await self._store.write(prune, self._now, rows)
+        if gone < rows:
+            self._pruned_at = time.monotonic()
+        return gone
 
     async def _review(self, pictures: Pictures, done: _Done) -> Noted:
         """Decide anew on pictures, a batch a write; the last one ends what asked for it."""

@@ -10,6 +10,7 @@ BOUNDS = [
     ("codes_batch", 1, 10_000),
     ("cases_batch", 1, 1_000),
     ("pictures_batch", 1, 1_000),
+    ("prune_rows", 1, 100_000),
 ]
 
 
@@ -20,6 +21,13 @@ def test_a_batch_is_taken_at_its_bounds_and_refused_one_past_them(name, least, m
     for wrong in (least - 1, most + 1):
         with pytest.raises(ValidationError):
             ReviewSettings(**{name: wrong})
+
+
+def test_pruning_has_a_longest_pause():
+    assert ReviewSettings(prune_seconds=86_400).prune_seconds == 86_400
+    for wrong in (0, 86_401):
+        with pytest.raises(ValidationError):
+            ReviewSettings(prune_seconds=wrong)
 
 
 def test_the_pause_and_the_size_of_a_near_group_have_bounds():

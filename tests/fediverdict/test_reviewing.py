@@ -29,7 +29,7 @@ from cache.verdict import Basis, Decision, Feed, Finding, Verdict
 from fediverdict.config import Config, ReviewSettings
 from fediverdict.judge import Judge
 from fediverdict.judgement import Judgements
-from fediverdict.reviewing import Reviewer
+from fediverdict.reviewing import Reviewer, reviewing
 from scanner.decoding.fingerprint import sha256_of
 from scanner.decoding.pool import DecodePool
 from scanner.limits import Limits
@@ -652,3 +652,24 @@ async def test_a_hostile_crowd_of_flags_keeps_a_bounded_number_of_grounds(here):
     await here.review()
     assert here.count(case_grounds) <= MAX_GROUNDS
     assert here.case().state == CaseState.OPEN
+
+
+async def test_the_loop_reviews_prunes_and_outlives_a_fault(here, monkeypatch):
+    sha256, _ = await reused_clean(here, png(GREEN))
+    here.flags(A, sha256, days=1)
+    here.now = NOW + 9 * DAY  # a week and a day after it expired
+    faults = iter([RuntimeError("once")])
+    real = here.judge.look_again
+
+    async def looks(sha256):
+        for fault in faults:
+            raise fault
+        return await real(sha256)
+
+    monkeypatch.setattr(here.judge, "look_again", looks)
+    reviewer = here.reviewer(settings=ReviewSettings(pause_seconds=0.05, prune_rows=1))
+    async with reviewing(reviewer):
+        async with asyncio.timeout(30):
+            while here.count(arrivals) or here.count(verdicts):
+                await asyncio.sleep(0.02)
+    assert next(faults, None) is None
