@@ -43,9 +43,9 @@ MEAN_WEIGHT, CHROMA_WEIGHT = 0.25, 2.0
 FINE_CYCLES, FINEST_CYCLES, FINEST_WEIGHT = 32, 128, 0.3
 """From so many cycles a side on the weight of brightness falls to this: copies of another size
 differ there."""
-BLOCK_LIMIT = 20
+BLOCK_LIMIT = 18
 """Bits of one block that may differ; of unlike blocks, 32 do."""
-WINDOW_LIMIT = 64
+WINDOW_LIMIT = 56
 """Bits of any 2x2 blocks."""
 WHOLE_LIMIT = 614
 """Bits of all 4096."""
@@ -146,7 +146,7 @@ def _dct(side: int) -> Floats:
     return single
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=64)  # an instance has one; whoever measures has many, 0.6 MB each
 def _key(secret: bytes) -> _Key:
     """Return the projections of a secret; SHAKE-256, so that no release of numpy changes them."""
     count, blocks = SMALL_BYTES // (GRID * GRID), GRID * GRID

@@ -1,0 +1,1 @@
+"""What can be passed off as clean: pictures, transforms, attacks, and the real judge over them."""
