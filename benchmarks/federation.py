@@ -13,13 +13,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.federated import figures, svg
 from benchmarks.federated.cost import NodeCost, PageBytes, node_cost, page_bytes
 from benchmarks.federated.figures import Pair, find
-from benchmarks.federated.plan import BASE, Run, perform_all, plan
+from benchmarks.federated.plan import ASKED, BASE, Run, perform_all, plan
 from benchmarks.federated.simulate import Result
 from benchmarks.report import RESULTS, Report, Row, note
 
@@ -128,12 +128,22 @@ def _cost(done: Sequence[Pair], pages: Sequence[PageBytes], node: NodeCost) -> l
             for p in pages
         ),
         *(Row(f"median instance, 10 peers: {name}", v, name) for name, v in traffic.items()),
+        *_cost_by_seal(done, pages),
         Row("disk a row held (SQLite)", node.disk_bytes_a_row, "bytes"),
         Row("verify a received row (full page)", node.verify_us_a_row, "us"),
         Row("store a received row", node.store_us_a_row, "us"),
         Row("answer from a peer's verdict: look-up, throw, decide", node.answer_us, "us"),
         Row("look-up of an unknown picture", node.miss_us, "us"),
     ]
+
+
+def _cost_by_seal(done: Sequence[Pair], pages: Sequence[PageBytes]) -> Iterable[Row]:
+    """Return what the median instance receives a day when pages are sealed sooner or later."""
+    for one, result in done:
+        if one.figure == "delay" and one.line == ASKED:
+            megabytes = figures.traffic(one, result, pages)["MB received a day"]
+            at = f"median instance, 10 peers, pages sealed after {one.x:,.0f} s: received"
+            yield Row(at, megabytes, "MB a day")
 
 
 def _write(report: Report, done: Sequence[Pair], pages: Sequence[PageBytes], folder: Path) -> None:

@@ -131,6 +131,7 @@ def traffic(one: Run, result: Result, pages: Sequence[PageBytes]) -> dict[str, f
     """Return what the median instance of a run sends and receives, by the measured bytes."""
     a_page, a_row = fitted(pages, "clean")
     received = result.received_pages * a_page + result.received * a_row
+    full = next(page.by_row for page in pages if (page.feed, page.rows) == ("clean", 1_000))
     sent = result.pages * a_page + result.published * a_row
     saved = result.met - result.scanned
     of = saved > 0
@@ -142,6 +143,10 @@ def traffic(one: Run, result: Result, pages: Sequence[PageBytes]) -> dict[str, f
         "MB received a day": float(np.median(received)) / one.world.days / 1e6,
         "KB sent a day and follower": float(np.median(sent)) / one.world.days / 1e3,
         "KB received a scan saved": float(np.median(received[of] / saved[of])) / 1e3,
+        "KB received a scan saved, were all pages full": float(
+            np.median(full * result.received[of] / saved[of])
+        )
+        / 1e3,
     }
 
 
@@ -176,7 +181,7 @@ def _saved_by_day(one: Run, result: Result) -> Iterable[tuple[float, float]]:
 
 
 def _flag_lines(done: Sequence[Pair]) -> list[Line]:
-    """Return the lines of wrong flags; audits and time make next to no difference to them."""
+    """Return the lines of wrong flags by veterans; those of new peers lie close above them."""
     return [
         Line(line.name.replace("veterans, quorums", "flag_quorum"), line.points)
         for line in _lines(done, "hostile", _wrong_flags)

@@ -21,6 +21,7 @@ SEAL_SECONDS = (1, 10, 60, 300, 1_800, 7_200)
 AUDIT_FLOORS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 TAKING_PART = (0.05, 0.1, 0.2, 0.5, 1.0)
 HOSTILE = (0.0, 0.01, 0.05, 0.2)
+ASKED = "the origin is asked"
 NO_AUDITS = Terms(audits=False)
 NO_AUDITS_BOTH_ONE = Terms(clean_quorum=100, flag_quorum=100, audits=False)
 BOTH_ONE, BOTH_TWO = Terms(100, 100), Terms(200, 200)
@@ -85,7 +86,7 @@ def _delay(world: World) -> Iterable[Run]:
     slow = replace(world, arrival_seconds=60.0)
     for seconds in SEAL_SECONDS:
         for line, where, policy in (
-            ("the origin is asked", world, replace(alone, ask_origin=True)),
+            (ASKED, world, replace(alone, ask_origin=True)),
             ("pages, with 90 s of grace", world, replace(alone, grace_seconds=90.0)),
             ("pages alone, pictures after 60 s", slow, alone),
             ("pages alone, pictures after 3 s", world, alone),
