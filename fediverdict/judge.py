@@ -77,7 +77,7 @@ class Judge:
         self._shadow = shadow
         self._scorer = Scorer(scanner, shadow, judgements.breaks_a_rule) if scanner else None
         self._recorder = Recorder(judgements, clock)
-        self._near = near or NearIndex()
+        self._near = NearIndex() if near is None else near
         self._guards, self._twins, self._tally = guards, twins, tally
         self._secret = store.write_now(instance_secret)
         self._flights: Flights[bytes, Answer] = Flights()

@@ -26,7 +26,9 @@ def build_twins(config: Config, printed: PrintedIndex | None = None) -> PrintedT
     found = mode(config)
     if found is NearClean.OFF:
         return None
-    return PrintedTwins(printed or PrintedIndex(), found, is_copy)
+    if printed is None:
+        printed = PrintedIndex(config.instance.state_dir / "index", config.index)
+    return PrintedTwins(printed, found, is_copy)
 
 
 def sketch_secret(config: Config, store: Store) -> bytes | None:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from cache.database import Store
 from cache.guards import TableGuards
+from cache.near import NearIndex
 from cache.seeding import is_seeded, seed_test_card
 from federation.instance import Instance
 from federation.keystore import ensure_keys
@@ -69,6 +70,7 @@ def build_judge(
         DecodePool(config.scanner, config.limits, sketch_secret(config, store)),
         scanner,
         shadow,
+        near=NearIndex(config.instance.state_dir / "index", config.index),
         guards=TableGuards(config.decide, later),
         twins=build_twins(config),
         tally=tally,
