@@ -28,6 +28,7 @@ from benchmarks.report import Report, Row, note
 from cache.agreement import (
     FALSE_CLEAN_HITS,
     MIN_COMPARISONS,
+    NEW_PEER,
     Ours,
     Result,
     audit_rate,
@@ -346,7 +347,7 @@ def _gaps(false: float, dice: np.random.Generator) -> Iterator[int]:
 def _hits_for(n: int, audits: int, floor: float, dice: np.random.Generator) -> int:
     """Draw how many hits pass until so many are audited, `n` comparisons since a false clean."""
     counted = np.arange(n, n + min(audits, HITS_A_YEAR))
-    rates = np.maximum(floor, 20 / (20 + counted))
+    rates = np.maximum(floor, NEW_PEER / (NEW_PEER + counted))
     return int(dice.geometric(rates).sum())
 
 
