@@ -133,10 +133,12 @@ _EXACT_AND_CONTENT = (
 )
 
 _IMAGE_ID = bindparam("image_id", type_=BigInteger())
-_VERDICTS_OF_CODE = Prepared(
-    select_verdicts(MatchKind.NEAR).where(
-        verdicts.c.image_id == _IMAGE_ID, verdicts.c.issuer_id == bindparam("issuer_id")
-    )
+_VERDICTS_OF_IMAGE = select_verdicts(MatchKind.NEAR).where(
+    verdicts.c.image_id == _IMAGE_ID, verdicts.c.issuer_id == bindparam("issuer_id")
+)
+_OF_ISSUER = Prepared(_VERDICTS_OF_IMAGE)
+_OF_CODE = Prepared(  # a peer's code comes of its flagged feed, and what it calls clean does not
+    _VERDICTS_OF_IMAGE.where(verdicts.c.feed != int(Feed.CLEAN))
 )
 _FINDINGS_OF_CODE = Prepared(
     union_all(  # its own, and those of its equals in content
@@ -287,7 +289,7 @@ def _is_itself(hit: NearCode, fingerprint: FingerprintLike) -> bool:
 
 
 def _verdicts_of(connection: Connection, hit: NearCode) -> dict[int, Match]:
-    rows = _VERDICTS_OF_CODE.rows(connection, image_id=hit.image_id, issuer_id=hit.issuer_id)
+    rows = _OF_CODE.rows(connection, image_id=hit.image_id, issuer_id=hit.issuer_id)
     return {row[1]: match_of(row, hit.kind, hit.distance) for row in rows}
 
 
@@ -364,7 +366,7 @@ def verdict_of(row: Sequence[Any]) -> Verdict:
 
 def verdicts_of_image(connection: Connection, image_id: int, issuer_id: int) -> list[Verdict]:
     """Return what one issuer says of one picture."""
-    rows = _VERDICTS_OF_CODE.rows(connection, image_id=image_id, issuer_id=issuer_id)
+    rows = _OF_ISSUER.rows(connection, image_id=image_id, issuer_id=issuer_id)
     return [verdict_of(row) for row in rows]
 
 

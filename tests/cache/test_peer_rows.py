@@ -448,3 +448,12 @@ def test_a_row_that_a_case_rests_on_is_noted_when_it_goes(store, peer, how, monk
             other = row(2, picture=fingerprint("b", content=PICTURE.content), issued=NOW + 1)
             apply(store, peer, [replace(other, feed=Feed.FLAGGED)], feed=Feed.FLAGGED)
     assert arrived(store) == [(Feed.FLAGGED, True)]
+
+
+def test_what_a_peer_calls_clean_is_no_near_evidence_beside_its_own_flag(store, peer):
+    """Its code comes of the flagged row, and must say no more once that has expired."""
+    store.write_now(set_trust, ORIGIN, TRUSTED)
+    flagged = row(1, feed=Feed.FLAGGED)
+    apply(store, peer, [flagged], feed=Feed.FLAGGED)
+    apply(store, peer, [row(1)])
+    assert [match.verdict for match in near(store)] == [flagged]
