@@ -10,12 +10,13 @@ import pytest
 from PIL import Image
 from sqlalchemy import func, select
 
+from cache.errors import DatabaseUnavailable
 from cache.feed_tables import feed_rows
 from cache.tables import verdicts
 from cache.verdict import Decision, Feed
 from fediverdict.api import LookupItem
 from fediverdict.config import Config
-from fediverdict.errors import ScanFailed
+from fediverdict.errors import NotDecided, ScanFailed
 from fediverdict.judge import Judge
 from fediverdict.judgement import Judgements
 from scanner.decoding.fingerprint import sha256_of
@@ -434,3 +435,103 @@ async def test_a_frame_of_which_views_are_left_is_not_the_last_one_seen(make):
     assert answer.decision is Decision.FLAGGED
     assert scanner.batches == [4]
     assert [(one.frames_seen, one.frames_total) for one in answer.own] == [(1, 2)]
+
+
+# --- whoever leaves, at whatever stage --------------------------------------------------------
+@pytest.fixture
+def hold(monkeypatch):
+    """Hold a method open: returns (reached, go on)."""
+
+    def one(owner, name):
+        reached, go, real = asyncio.Event(), asyncio.Event(), getattr(owner, name)
+
+        async def held(*args, **more):
+            reached.set()
+            await go.wait()
+            return await real(*args, **more)
+
+        monkeypatch.setattr(owner, name, held)
+        return reached, go
+
+    return one
+
+
+@pytest.mark.parametrize("stage", ["_look_at", "_read", "_scan", "store"])
+async def test_the_first_may_leave_at_any_stage_and_the_others_get_the_one_scan(
+    judge, scanner, store, hold, stage
+):
+    owner, name = (judge.store, "write_together") if stage == "store" else (judge, stage)
+    reached, go = hold(owner, name)
+    first = asyncio.create_task(judge.judge(png(GREEN)))
+    await asyncio.wait_for(reached.wait(), 20)
+    others = [asyncio.create_task(judge.judge(png(GREEN))) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    first.cancel()
+    await asyncio.wait([first])
+    go.set()
+    answers = await asyncio.gather(*others)
+    assert first.cancelled()
+    assert {answer.decision for answer in answers} == {Decision.CLEAN}
+    assert scanner.batches == [1]
+    assert count(store, verdicts) == 1
+
+
+@pytest.mark.parametrize("stage", ["_look_at", "_read", "_scan", "store"])
+async def test_all_may_leave_at_any_stage_and_the_scan_is_not_lost(
+    judge, scanner, store, hold, stage
+):
+    owner, name = (judge.store, "write_together") if stage == "store" else (judge, stage)
+    reached, go = hold(owner, name)
+    asked = [asyncio.create_task(judge.judge(png(GREEN))) for _ in range(2)]
+    await asyncio.wait_for(reached.wait(), 20)
+    [flight] = judge._flights
+    for one in asked:
+        one.cancel()
+    await asyncio.wait(asked)
+    go.set()
+    await asyncio.wait([flight])
+    assert count(store, verdicts) == 1
+    assert (await judge.judge(png(GREEN))).scanned is False
+
+
+async def test_a_model_that_does_not_load_fails_all_who_wait_and_the_next_tries_again(
+    judge, scanner, monkeypatch
+):
+    classifier, scanner._classifier = scanner._classifier, None
+    with monkeypatch.context() as patch:
+        patch.setattr("fediverdict.scanning.load_classifier", raises(ModelError("no weights")))
+        asked = [judge.judge(png(GREEN)) for _ in range(3)]
+        failed = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(one) for one in failed] == [ModelError] * 3
+    monkeypatch.setattr("fediverdict.scanning.load_classifier", lambda *_: classifier)
+    assert (await judge.judge(png(GREEN))).decision is Decision.CLEAN
+
+
+async def test_what_was_known_is_answered_while_no_model_can_be_loaded(judge, scanner, monkeypatch):
+    await judge.judge(png(GREEN))
+    scanner._classifier = None
+    monkeypatch.setattr("fediverdict.scanning.load_classifier", raises(ModelError("no weights")))
+    assert (await judge.judge(png(GREEN))).decision is Decision.CLEAN
+    with pytest.raises(ModelError):
+        await judge.judge(png(GREEN, 2))
+
+
+async def test_a_verdict_that_cannot_be_stored_is_no_answer(judge, store, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(judge._recorder, "record", raises(DatabaseUnavailable("the disk is full")))
+        with pytest.raises(DatabaseUnavailable):
+            await judge.judge(png(GREEN))
+    assert count(store, verdicts) == 0
+
+
+async def test_closing_in_the_middle_of_a_scan_decides_nothing(judge, scanner):
+    scanner.gate.clear()
+    asked = asyncio.create_task(judge.judge(png(GREEN)))
+    while not scanner._running:
+        await asyncio.sleep(0.01)
+    judge.close()
+    scanner.gate.set()
+    with pytest.raises(NotDecided):
+        await asked
+    with pytest.raises(NotDecided):
+        await judge.judge(png(GREEN, 2))
