@@ -8,7 +8,7 @@ Wants a write transaction.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, or_, select, update
 
 from cache.case_evidence import Decided, Ground
 from cache.case_tables import case_grounds
@@ -146,7 +146,8 @@ def add_grounds(
     ]
     if rows:
         insert = insert_into(connection, case_grounds)
-        again = {name: insert.excluded[name] for name in _AGAIN}
+        acted = or_(case_grounds.c.acted, insert.excluded.acted)  # what acted, did
+        again = {**{name: insert.excluded[name] for name in _AGAIN}, "acted": acted}
         key = ["case_id", "image_id", *KEY]
         connection.execute(insert.on_conflict_do_update(index_elements=key, set_=again), rows)
 

@@ -120,6 +120,28 @@ def test_what_asked_for_review_first_counts_from_when_it_flags(store):
         assert tripped(store, now=later) == expected
 
 
+def test_retracting_and_attesting_anew_takes_no_action_back(store):
+    """Else who trips the breaker would be let through again at once."""
+    acted = {"acted": True}
+
+    def settle(connection, case_id, of, now, **changes):
+        said = Ground(A, None, MatchKind.EXACT, "pattern", of_image=of, **changes)
+        stored = [StoredGround(peer_id(connection, A), of, said)] if changes else []
+        settle_grounds(connection, case_id, of, stored, now=now)
+
+    def ten(connection):
+        act(connection, peer(connection, A), 10)
+        return connection.execute(select(case_grounds.c.case_id, case_grounds.c.image_id)).all()
+
+    for case_id, image_id in store.write_now(ten):
+        store.write_now(settle, case_id, image_id, NOW + 1)  # retracted
+        assert tripped(store, now=NOW + 1) == {A}
+        store.write_now(settle, case_id, image_id, NOW + 2, acted=False)  # attested anew
+        assert tripped(store, now=NOW + 2) == {A}
+        store.write_now(settle, case_id, image_id, NOW + 3, **acted)
+    assert tripped(store, now=NOW + 3) == {A}
+
+
 def test_our_own_flags_never_trip(store):
     store.write_now(lambda c: act(c, own_issuer(c, now=NOW), 50))
     assert tripped(store) == frozenset()
