@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-import cache.case_tables  # noqa: F401
-import cache.feed_tables  # noqa: F401
+import cache.case_tables
+import cache.feed_tables
 import cache.trust_tables  # noqa: F401
 import migrations
 from cache.database import Store, make_engine
