@@ -20,9 +20,9 @@ from cache.rows import batches
 from cache.tokens import Scope, Token, check_token
 from cache.verdict import Decision
 from federation.errors import FederationError
-from federation.origin import Origin, parse_origin
+from federation.origin import Origin, netloc_of, parse_origin
 from fediverdict.answers import answer_json
-from fediverdict.config import Config, Share
+from fediverdict.config import Config, Share, peers_of_hosts
 from fediverdict.jobs import Job, Jobs
 from fediverdict.judge import LOOK_BATCH, Answer, Judge
 from fediverdict.places import ByteRoom, Places
@@ -67,7 +67,7 @@ class Api:
 
     def __init__(self, config: Config, store: Store, judge: Judge) -> None:
         self._config, self._store, self._judge = config, store, judge
-        http = config.http
+        http, self._peers_of_hosts = config.http, peers_of_hosts(config)
         self._places = Places(http.concurrent_scans, http.waiting_scans)
         self._background = ByteRoom(http.background_bytes)
         self._jobs = Jobs(http.jobs, http.job_seconds)
@@ -171,14 +171,15 @@ class Api:
         )
 
     def _origin(self, text: str | None) -> Origin | None:
-        """Return the host that a picture came from in its one spelling."""
+        """Return who judges the pictures of the host that one came from: itself, or a peer."""
         if text is None:
             return None
         try:
             http = self._config.federation.allow_private_addresses
-            return parse_origin(text, allow_http=http)
+            origin = parse_origin(text, allow_http=http)
         except FederationError as error:
             raise Problem(400, "origin is https://HOST, without path or user.") from error
+        return self._peers_of_hosts.get(netloc_of(origin), origin)
 
     def _share(self, request: web.Request) -> Share:
         """Return whether the verdict may be published: always, never, or for public pictures."""

@@ -27,7 +27,7 @@ from cache.settings import (
     TrustSettings,
 )
 from federation.errors import FederationError
-from federation.origin import parse_origin
+from federation.origin import Origin, netloc_of, parse_origin
 from federation.settings import FederationSettings, FeedSettings
 from fediverdict.errors import ConfigError
 from scanner.limits import Limits
@@ -166,6 +166,16 @@ class Config(Settings):
         return self
 
     @model_validator(mode="after")
+    def _hosts_are_judged_by_origins(self) -> Self:
+        try:
+            peers_of_hosts(self)
+        except FederationError as error:
+            raise ValueError(
+                f'reuse.hosts: {error}; write "files.example" = "https://peer.example"'
+            ) from error
+        return self
+
+    @model_validator(mode="after")
     def _one_picture_fits(self) -> Self:
         if self.scan.bytes_in_flight < self.limits.image_bytes:
             raise ValueError("scan.bytes_in_flight must be at least limits.image_bytes")
@@ -185,6 +195,15 @@ class Config(Settings):
 
     def _public(self) -> bool:
         return not self.instance.base_url.startswith(("http://127.0.0.1", "http://localhost"))
+
+
+def peers_of_hosts(config: Config) -> dict[str, Origin]:
+    """Return the peers that judge the pictures of hosts, by `host[:port]`, in one spelling."""
+    http = config.federation.allow_private_addresses
+    return {
+        netloc_of(parse_origin(f"https://{host}")): parse_origin(peer, allow_http=http)
+        for host, peer in config.reuse.hosts.items()
+    }
 
 
 def find_config(path: Path | None) -> Path:

@@ -7,6 +7,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from cache.settings import ReuseSettings
 from cache.tokens import Scope, create_token
 from federation.settings import FederationSettings
 from fediverdict.api import MAX_WAIT_SECONDS, Api
@@ -57,9 +58,11 @@ async def serve(sqlite_store, judge):
     """Serve the API with these settings of `[http]`."""
     clients = []
 
-    async def one(**http):
+    async def one(hosts=(), **http):
         config = Config(
-            http=HttpSettings(**http), federation=FederationSettings(allow_private_addresses=True)
+            http=HttpSettings(**http),
+            federation=FederationSettings(allow_private_addresses=True),
+            reuse=ReuseSettings(hosts=dict(hosts)),
         )
         api = Api(config, sqlite_store, judge)
         app = web.Application(middlewares=[problems])
@@ -115,6 +118,19 @@ async def test_what_is_no_origin_is_a_400(serve, tokens, asker, origin):
     url = f"/api/v1/scan?origin={origin}"
     assert (await call(client, tokens["one"], url, png(GREEN)))[0] == 400
     assert asker.asked == []
+
+
+async def test_the_peer_that_judges_a_host_of_another_name_is_asked(serve, tokens, asker):
+    client = await serve(hosts={"Files.example": "https://PEER.example/"})
+    url = "/api/v1/scan?origin=https://files.example"
+    assert (await call(client, tokens["one"], url, png(GREEN)))[0] == 200
+    assert [origin for origin, _ in asker.asked] == [PEER]
+
+
+@pytest.mark.parametrize("hosts", [{"files.example/x": PEER}, {"files.example": "peer.example"}])
+def test_hosts_that_are_none_are_refused(hosts):
+    with pytest.raises(ValueError, match=r"reuse\.hosts"):
+        Config(reuse=ReuseSettings(hosts=hosts))
 
 
 async def test_pictures_that_wait_for_a_page_hold_no_place(serve, tokens, asker, judge):
