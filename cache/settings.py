@@ -2,9 +2,17 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-WeightInFile = Annotated[float, Field(ge=0.0, le=1.0)]
+
+def _no_hidden_zero(number: float) -> float:
+    """Refuse what would be rounded to 0: weights and rates are kept in hundredths."""
+    if number and not hundredths(number):
+        raise ValueError("the smallest step is 0.01")
+    return number
+
+
+WeightInFile = Annotated[float, Field(ge=0.0, le=1.0), AfterValidator(_no_hidden_zero)]
 QuorumInFile = Annotated[float, Field(ge=0.01, le=100.0)]
 
 

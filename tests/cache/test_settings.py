@@ -42,9 +42,9 @@ def test_audits_are_adaptive_unless_switched_off():
 
 @pytest.mark.parametrize("name", ["clean_weight", "flag_weight", "audit_rate", "min_agreement"])
 def test_weights_lie_between_0_and_1(name):
-    for inside in (0.0, 1.0):
+    for inside in (0.0, 0.01, 1.0):
         assert getattr(PeerDefaults.model_validate({name: inside}), name) == inside
-    for outside in (-0.01, 1.01, float("nan")):
+    for outside in (-0.01, 0.004, 1.01, float("nan")):
         with pytest.raises(ValidationError):
             PeerDefaults.model_validate({name: outside})
 
