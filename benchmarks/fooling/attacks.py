@@ -152,31 +152,30 @@ async def _passed(setting: Setting, photos: Sequence[Photo], files: Sequence[Fil
 @asynccontextmanager
 async def _instance(setting: Setting, photos: Sequence[Photo]) -> AsyncIterator[Judge]:
     """Give the judge of a fresh instance that knows the photos to be clean."""
+    known = [known_file(photo.image) for photo in photos]
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{Path(folder) / 'db.sqlite3'}"
         migrations.upgrade(url)
         store = Store.open(url)
+        if setting.by_peer:  # before the judge is there: it reads of trust once a second
+            let_peer_judge(store, [hashlib.sha256(data).digest() for data in known])
         judge = build_judge(setting.config, store, purpose="scan")
         if setting.compares:
             twins = PrintedTwins(PrintedIndex(), NearClean.OWN, is_copy)
             judge._twins = twins  # noqa: SLF001  not a setting
         try:
-            await _learn(setting, judge, store, [known_file(photo.image) for photo in photos])
+            await _learn(setting, judge, known)
             yield judge
         finally:
             judge.close()
             store.close()
 
 
-async def _learn(setting: Setting, judge: Judge, store: Store, known: Sequence[bytes]) -> None:
-    """Let the clean pictures be known as the setting says."""
-    if setting.by_peer:
-        let_peer_judge(store, [hashlib.sha256(data).digest() for data in known])
+async def _learn(setting: Setting, judge: Judge, known: Sequence[bytes]) -> None:
+    """Let the clean pictures be met, and known in the way that the setting says."""
     answers = [await judge.judge(data) for data in known]
-    assert all(one.decision is Decision.CLEAN for one in answers)
-    assert all(one.scanned is not setting.by_peer for one in answers), [
-        (a.decision, a.sentence) for a in answers
-    ]
+    if any(one.decision is not Decision.CLEAN or one.scanned is setting.by_peer for one in answers):
+        raise RuntimeError(f"{setting.name}: the clean pictures are not known as they should be")
 
 
 async def _look(judge: Judge, data: bytes, places: asyncio.Semaphore) -> Look | None:

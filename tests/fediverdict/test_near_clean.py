@@ -69,7 +69,7 @@ ATTACKS = {
 
 
 @pytest.fixture
-async def make(store):
+async def make(sqlite_store):
     made = []
 
     def one(near_clean, audit="off", scanner=True):
@@ -77,9 +77,9 @@ async def make(store):
             {"decide": {"near_clean": near_clean}, "trust": {"audit": audit}}
         )
         judgements = Judgements(config, load_policy("test"))
-        pool = DecodePool(config.scanner, Limits(), sketch_secret(config, store))
+        pool = DecodePool(config.scanner, Limits(), sketch_secret(config, sqlite_store))
         asked = FakeScanner() if scanner else None
-        made.append(Judge(store, judgements, pool, asked, twins=build_twins(config)))
+        made.append(Judge(sqlite_store, judgements, pool, asked, twins=build_twins(config)))
         return made[-1]
 
     yield one
@@ -91,23 +91,23 @@ def sketches(store):
     return store.read_now(lambda c: c.execute(select(images.c.keyed)).scalars().all())
 
 
-async def test_switched_off_no_copy_is_clean_unscanned_and_nothing_is_computed(make, store):
+async def test_switched_off_no_copy_is_clean_unscanned_and_nothing_is_computed(make, sqlite_store):
     judge = make("off")
     await judge.judge(KNOWN)
     answer = await judge.judge(COPY)
     assert (answer.decision, answer.scanned) == (Decision.CLEAN, True)
-    assert sketches(store) == [None, None]
+    assert sketches(sqlite_store) == [None, None]
 
 
 @pytest.mark.parametrize("near_clean", ["own", "peers"])
-async def test_a_copy_of_what_we_scanned_is_clean_unscanned(make, store, near_clean):
+async def test_a_copy_of_what_we_scanned_is_clean_unscanned(make, sqlite_store, near_clean):
     judge = make(near_clean)
     await judge.judge(KNOWN)
     answer = await judge.judge(COPY)
     assert (answer.decision, answer.scanned) == (Decision.CLEAN, False)
     assert answer.outcome is not None
     assert answer.outcome.reason is Reason.NEAR_CLEAN
-    assert None not in sketches(store)
+    assert None not in sketches(sqlite_store)
 
 
 async def test_a_copy_that_was_answered_is_answered_again_without_decoding(make, monkeypatch):
@@ -120,8 +120,8 @@ async def test_a_copy_that_was_answered_is_answered_again_without_decoding(make,
 
 
 @pytest.mark.parametrize("near_clean", SETTINGS)
-async def test_what_a_peer_judged_makes_copies_clean_only_with_peers(make, store, near_clean):
-    let_peer_judge(store, [sha256_of(KNOWN)])
+async def test_a_peers_verdict_makes_copies_clean_with_peers_only(make, sqlite_store, near_clean):
+    let_peer_judge(sqlite_store, [sha256_of(KNOWN)])
     judge = make(near_clean)
     assert not (await judge.judge(KNOWN)).scanned
     look = await judge.look(COPY, sha256_of(COPY))
