@@ -86,6 +86,21 @@ _ALL_FLAGS = insert(arrivals).from_select(
 )
 
 
+_LATER = arrivals.alias("later")
+_ONLY_THE_LAST = delete(arrivals).where(  # else whoever repeats himself fills the queue
+    arrivals.c.image_id.in_(bindparam("image_ids", expanding=True, type_=images.c.id.type)),
+    arrivals.c.issuer_id == _ISSUER,
+    arrivals.c.feed == _FEED,
+    exists().where(
+        _LATER.c.image_id == arrivals.c.image_id,
+        _LATER.c.issuer_id == arrivals.c.issuer_id,
+        _LATER.c.feed == arrivals.c.feed,
+        _LATER.c.gone == arrivals.c.gone,
+        _LATER.c.id > arrivals.c.id,
+    ),
+)
+
+
 def note_arrivals(
     connection: Connection,
     issuer_id: int,
@@ -96,12 +111,16 @@ def note_arrivals(
 ) -> None:
     """Note of a peer's rows on these pictures (row ids) those that bear on something here.
 
-    To be called when rows that came are stored, and when rows that went are deleted.
+    To be called when rows that came are stored, and when rows that went are deleted. A note that
+    waits already is replaced, not kept beside it: whoever is at work on the old one has read
+    before this row came.
     """
     statement = _WENT if gone else _CAME
     for some in batches(sorted(set(image_ids))):
         values = {"issuer_id": issuer_id, "feed": int(feed), "image_ids": list(some)}
-        connection.execute(statement, values)
+        noted = connection.execute(statement, values, execution_options={"preserve_rowcount": True})
+        if noted.rowcount:
+            connection.execute(_ONLY_THE_LAST, values)
 
 
 def note_flags_of(connection: Connection, issuer_id: int) -> None:

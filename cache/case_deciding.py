@@ -8,10 +8,10 @@ undecided. Dismissing frees what rested on the picture: those cases are looked a
 Wants a write transaction.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, bindparam, select, update
 
 from cache.case_tables import case_grounds, case_pictures, cases
 from cache.cases import (
@@ -26,12 +26,13 @@ from cache.cases import (
 from cache.comparing import compare
 from cache.errors import NotInCase, NotShown
 from cache.judgement import Judgement
-from cache.lookup import findings_of_image, verdicts_of_image
+from cache.lookup import verdicts_of_image
+from cache.lookup_many import findings_of_images
 from cache.publish import publish_finding, publish_verdict, published_among
 from cache.record import NewFinding, equal_images, own_issuer, record_finding
 from cache.rows import batches
 from cache.tables import images, sightings, sources
-from cache.verdict import Finding
+from cache.verdict import Finding, FindingMatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ def decide_case(
         _publish(connection, member, decision, judgement, may_publish, now)
         covered |= equal_images(connection, member.image_id)
         covered |= {other.image_id for other in members if other.key == member.key}
+    covered |= _equals_in_cases(connection, chosen)
     touched = _settle_pictures(connection, covered, decision)
     for touched_id in sorted(touched | {case_id}):
         _settle_case(connection, touched_id, decision, now)
@@ -151,6 +153,17 @@ def _chosen(case_id: int, members: Sequence[_Member], decision: CaseDecision) ->
     return list({member.key: member for member in reversed(waiting)}.values())[::-1]
 
 
+def _equals_in_cases(connection: Connection, chosen: Sequence[_Member]) -> set[int]:
+    """Return the pictures of all cases that equal these in content, as computed here."""
+    contents = sorted({member.content for member in chosen if member.content is not None})
+    held = select(case_pictures.c.image_id)
+    found: set[int] = set()
+    for some in batches(contents):
+        equal = select(images.c.id).where(images.c.id.in_(held), images.c.content.in_(some))
+        found.update(connection.execute(equal).scalars())
+    return found
+
+
 def _refuse_unshown(case_id: int, members: Sequence[_Member], chosen: Sequence[_Member]) -> None:
     shown = {member.key for member in members if member.shown}
     unseen = [member for member in chosen if member.key not in shown]
@@ -200,49 +213,66 @@ def _settle_pictures(
     """Note in every case what was found of these pictures; return the cases."""
     touched: set[int] = set()
     for some in batches(sorted(image_ids)):
+        found = findings_of_images(connection, some)
+        undecided = _undecided(connection, some, found)
         places = select(case_pictures.c.case_id, case_pictures.c.image_id).where(
             case_pictures.c.image_id.in_(some)
         )
-        for place in connection.execute(places).all():
-            touched.add(place.case_id)
-            finding = _made_of(connection, place.case_id, place.image_id, decision.finding)
-            connection.execute(
-                update(case_pictures)
-                .where(case_pictures.c.case_id == place.case_id)
-                .where(case_pictures.c.image_id == place.image_id)
-                .values(finding=None if finding is None else finding.value)
-            )
+        rows = []
+        for case_id, image_id in connection.execute(places).all():
+            touched.add(case_id)
+            waits = (case_id, image_id) in undecided
+            made = _made_of(found.get(image_id, ()), decision.finding, waits)
+            rows.append({"of_case": case_id, "of_image": image_id, "made": made})
+        if rows:
+            connection.execute(_MADE, rows)
     return touched
 
 
-def _made_of(
-    connection: Connection, case_id: int, image_id: int, finding: Finding
-) -> Finding | None:
+_MADE = (
+    update(case_pictures)
+    .where(case_pictures.c.case_id == bindparam("of_case"))
+    .where(case_pictures.c.image_id == bindparam("of_image"))
+    .values(finding=bindparam("made"))
+)
+
+
+def _made_of(found: Iterable[FindingMatch], finding: Finding, waits: bool) -> str | None:
     """Return what persons made of a picture by now; None while a rule is undecided.
 
     Upheld for any rule counts most, then escalated.
     """
-    newest = {found.rule: found.finding for found in findings_of_image(connection, image_id)}
+    made = {one.finding for one in found}
     for strongest in (Finding.UPHELD, Finding.ESCALATED):
-        if strongest in newest.values():
-            return strongest
-    stands = select(case_grounds.c.rule).where(
-        case_grounds.c.case_id == case_id,
-        case_grounds.c.image_id == image_id,
+        if strongest in made:
+            return strongest.value
+    return None if waits else finding.value
+
+
+def _undecided(
+    connection: Connection, image_ids: Sequence[int], found: Mapping[int, Sequence[FindingMatch]]
+) -> set[tuple[int, int]]:
+    """Return (case, picture) of those that stand there for a rule that nobody decided yet."""
+    stands = select(case_grounds.c.case_id, case_grounds.c.image_id, case_grounds.c.rule).where(
+        case_grounds.c.image_id.in_(image_ids),
         case_grounds.c.gone.is_(None),
         case_grounds.c.rule != "",
     )
-    undecided = set(connection.execute(stands).scalars()) - newest.keys()
-    return None if undecided else finding
+    return {
+        (row.case_id, row.image_id)
+        for row in connection.execute(stands)
+        if row.rule not in {one.rule for one in found.get(row.image_id, ())}
+    }
 
 
 def _settle_case(connection: Connection, case_id: int, decision: CaseDecision, now: int) -> None:
     """Let a case stand as its pictures were decided, all of them; an embargo comes at once."""
-    image_ids = select(case_pictures.c.image_id).where(case_pictures.c.case_id == case_id)
+    of_case = select(case_pictures.c.image_id).where(case_pictures.c.case_id == case_id)
     embargo = any(
-        found.finding is Finding.ESCALATED
-        for image_id in connection.execute(image_ids).scalars().all()
-        for found in findings_of_image(connection, image_id)
+        one.finding is Finding.ESCALATED
+        for some in batches(connection.execute(of_case).scalars().all())
+        for found in findings_of_images(connection, some).values()
+        for one in found
     )
     connection.execute(update(cases).where(cases.c.id == case_id).values(embargo=embargo))
     if (state := settled_state(connection, case_id)) is not None:

@@ -14,7 +14,7 @@ nothing. Wants a write transaction.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Row, exists, func, or_, select, update
+from sqlalchemy import Connection, Row, Select, exists, func, or_, select, update
 
 from cache.arrivals import FOUND
 from cache.case_evidence import Decided
@@ -34,6 +34,9 @@ from cache.record import equal_images
 from cache.rows import IN_LIST, batches
 from cache.tables import findings, images, sightings
 from cache.verdict import SELF, Decision, Finding, MatchKind
+
+MAX_PICTURES = 1_000
+"""How many pictures one case holds; more equals open another, which the same finding settles."""
 
 Place = Row[tuple[object, ...]]
 """A row of `case_pictures`."""
@@ -255,11 +258,19 @@ def _case_for(
     equals = equal_images(connection, image_id)
     equals |= {s.of_image_id for s in standing if s.ground.kind is MatchKind.CONTENT}
     its_own = select(case_pictures.c.case_id).where(
-        case_pictures.c.image_id.in_(sorted(equals)[:IN_LIST])
+        case_pictures.c.image_id.in_(sorted(equals)[-IN_LIST:])
     )
-    case_id: int | None = connection.execute(its_own.limit(1)).scalar_one_or_none()
-    if case_id is not None or one.found is not None:
-        return case_id
+    full = None
+    for found in (
+        its_own.order_by(case_pictures.c.case_id.desc()),
+        *(_resting_on(s) for s in standing if s.ground.kind is MatchKind.CONTENT),
+    ):
+        case_id: int | None = connection.execute(found.limit(1)).scalar_one_or_none()
+        if case_id is not None and _has_room(connection, case_id, MAX_PICTURES):
+            return case_id
+        full = full or case_id
+    if full is not None or one.found is not None:
+        return None
     for stored in standing:
         if stored.ground in one.nearest:
             case_id = _case_of_code(connection, stored, terms.near_pictures)
@@ -274,23 +285,32 @@ def _case_of_code(connection: Connection, stored: StoredGround, room: int) -> in
     None where neither awaits a person and has room.
     """
     of_code = select(case_pictures.c.case_id).where(case_pictures.c.image_id == stored.of_image_id)
-    near_it = (
+    for found in (of_code, _resting_on(stored)):
+        case_id = connection.execute(found.limit(1)).scalar_one_or_none()
+        if case_id is None or state_of(connection, case_id) not in WAITING:
+            continue
+        if _has_room(connection, case_id, room):
+            return int(case_id)
+    return None
+
+
+def _resting_on(stored: StoredGround) -> Select[tuple[int]]:
+    """Find the cases of pictures that stand there for the same ground, the newest first."""
+    return (
         select(case_grounds.c.case_id)
         .where(
             case_grounds.c.of_image_id == stored.of_image_id,
             case_grounds.c.issuer_id == stored.issuer_id,
-            case_grounds.c.kind == MatchKind.NEAR.value,
+            case_grounds.c.kind == stored.ground.kind.value,
             case_grounds.c.gone.is_(None),
         )
         .order_by(case_grounds.c.id.desc())
     )
-    for found in (of_code, near_it):
-        case_id = connection.execute(found.limit(1)).scalar_one_or_none()
-        if case_id is not None and state_of(connection, case_id) in WAITING:
-            inside = select(func.count()).where(case_pictures.c.case_id == case_id)
-            if connection.execute(inside).scalar_one() < room:
-                return int(case_id)
-    return None
+
+
+def _has_room(connection: Connection, case_id: int, room: int) -> bool:
+    inside = select(func.count()).where(case_pictures.c.case_id == case_id)
+    return bool(connection.execute(inside).scalar_one() < room)
 
 
 def _sentence(lapse: Lapse, now: int) -> str:

@@ -89,14 +89,19 @@ def due_cases(connection: Connection, limit: int, *, now: int) -> list[Due]:
     return [Due(row.id, row.recheck) for row in connection.execute(rows)]
 
 
-def waiting_pictures(connection: Connection, case_ids: Sequence[int]) -> dict[int, bytes]:
-    """Return the pictures of cases, decided or not, by row id: their sha256."""
+def movable_pictures(connection: Connection, case_ids: Sequence[int]) -> dict[int, bytes]:
+    """Return the pictures of cases that evidence may move, by row id: their sha256.
+
+    Not those that a person upheld or escalated.
+    """
+    firm = (CaseState.UPHELD.value, CaseState.ESCALATED.value)
     found: dict[int, bytes] = {}
     for some in batches(case_ids):
         rows = (
             select(images.c.id, images.c.sha256)
             .join(case_pictures, case_pictures.c.image_id == images.c.id)
             .where(case_pictures.c.case_id.in_(some))
+            .where(func.coalesce(case_pictures.c.finding, "").not_in(firm))
         )
         found |= {row.id: bytes(row.sha256) for row in connection.execute(rows)}
     return found

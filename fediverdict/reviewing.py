@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 from cache.arrivals import Arrival, forget_arrivals, waiting_arrivals
 from cache.case_evidence import Decided, decided
 from cache.case_opening import Noted, Terms, note_decisions
-from cache.cases import Due, due_cases, settle_due, waiting_pictures
+from cache.cases import Due, due_cases, movable_pictures, settle_due
 from cache.comparing import compare
 from cache.errors import CacheError
 from cache.judgement import Judgement
@@ -106,7 +106,7 @@ class Reviewer:
         due = await self._store.read(due_cases, self._settings.cases_batch, now=self._now)
         if not due:
             return None
-        pictures = await self._store.read(waiting_pictures, [one.case_id for one in due])
+        pictures = await self._store.read(movable_pictures, [one.case_id for one in due])
         return await self._review(pictures, _Done(due=due))
 
     async def _arrivals(self) -> Noted | None:

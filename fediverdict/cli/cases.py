@@ -42,6 +42,10 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 STATES = ("waiting", "all", *(state.value for state in CaseState))
 CASE = click.IntRange(min=1, max=2**53)
 LIMIT = click.IntRange(min=1, max=10_000)
+MAX_TEXT_CHARACTERS = 2_000
+LOOKS = 10
+"""Batches of cases that `decide` looks at again itself; the rest is left to `serve` and `scan`."""
+
 DECIDED = tuple(finding.value for finding in Finding)
 
 
@@ -151,8 +155,9 @@ def _decide(
 async def _look_again(config: Config, judge: Judge) -> None:
     """Look at what rested on the pictures that were decided, should no `serve` be running."""
     reviewer = build_reviewer(config, judge)
-    while await reviewer.due() is not None:
-        pass
+    for _ in range(LOOKS):
+        if await reviewer.due() is None:
+            return
 
 
 def _rules(named: Sequence[str], summary: CaseSummary, judge: Judge) -> list[str]:
@@ -174,9 +179,6 @@ def _sha256(picture: str | None) -> bytes | None:
     if not SHA256.fullmatch(picture.lower()):
         raise UsageError("--picture is a SHA-256 in hex, as `cases show` prints it")
     return bytes.fromhex(picture)
-
-
-MAX_TEXT_CHARACTERS = 2_000
 
 
 def _text(text: str, option: str) -> str:

@@ -147,3 +147,17 @@ def test_notes_are_taken_oldest_first_and_forgotten_one_by_one(store, peer):
     store.write_now(forget_arrivals, first)
     assert [one.image_id for one in noted(store)] == ids[2:]
     assert store.read_now(lambda c: len(c.execute(select(arrivals)).all())) == 1
+
+
+def test_a_peer_that_repeats_itself_fills_no_queue(store, peer):
+    ids = [printed(store, picture_row(store, name)) for name in "abc"]
+    store.write_now(note_arrivals, peer, Feed.CLEAN, ids, gone=False)
+    before = noted(store)
+    for _ in range(3):
+        store.write_now(note_arrivals, peer, Feed.CLEAN, ids[:2], gone=False)
+    store.write_now(note_arrivals, peer, Feed.FLAGGED, ids[:1], gone=False)
+    assert sorted((one.image_id, one.feed) for one in noted(store)) == sorted(
+        [*((image_id, Feed.CLEAN) for image_id in ids), (ids[0], Feed.FLAGGED)]
+    )
+    store.write_now(forget_arrivals, before)  # who worked on the old notes ends those alone
+    assert len(noted(store)) == 3

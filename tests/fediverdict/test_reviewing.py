@@ -430,9 +430,7 @@ async def test_the_same_bytes_met_again_join_the_decided_case(here):
 
 async def test_equal_content_shares_a_case_and_its_finding(here):
     data = png(RED)
-    chunk = b"tEXt" + b"a\x00b"
-    text = struct.pack(">I", 3) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    twin = data[:33] + text + data[33:]
+    twin = with_text(data, b"x")
     await here.met(data)
     await here.met(twin)
     await here.review()
@@ -673,3 +671,41 @@ async def test_the_loop_reviews_prunes_and_outlives_a_fault(here, monkeypatch):
             while here.count(arrivals) or here.count(verdicts):
                 await asyncio.sleep(0.02)
     assert next(faults, None) is None
+
+
+async def test_a_rule_that_changes_returns_what_it_flagged(here):
+    await here.met(png(RED))
+    await here.review()
+    stricter = Config.model_validate({"rules": {RULE: "shape"}})
+    here.judge.judgements = Judgements(stricter, load_policy("test"))
+    here.store.write_now(here.judge.judgements.settle, NOW)
+    assert await here.review() == Noted(reopened=1)
+    assert "our own word counts no more" in here.case().reason
+
+
+async def test_equals_beyond_a_cases_room_open_another_and_one_finding_settles_all(
+    here, monkeypatch
+):
+    monkeypatch.setattr("cache.case_opening.MAX_PICTURES", 2)
+    data = png(RED)
+    for text in (b"a", b"b", b"c"):
+        await here.met(with_text(data, text))
+        await here.review()
+    sizes = [here.count(case_pictures, case_pictures.c.case_id == c.id) for c in here.rows(cases)]
+    assert sizes == [2, 1]
+    here.decide(1, Finding.DISMISSED)
+    assert [case.state for case in here.rows(cases)] == [CaseState.DISMISSED] * 2
+    await here.review()
+    assert [case.state for case in here.rows(cases)] == [CaseState.DISMISSED] * 2
+
+
+def with_text(data, text):
+    """Return the PNG with a text chunk: other bytes, equal in content."""
+    chunk = b"tEXtk\x00" + text
+    return (
+        data[:33]
+        + struct.pack(">I", len(chunk) - 4)
+        + chunk
+        + struct.pack(">I", zlib.crc32(chunk))
+        + data[33:]
+    )
