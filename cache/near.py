@@ -227,6 +227,8 @@ def _search(
 
 def _nearest(parts: Sequence[Hits]) -> Hits:
     """Return every entry once, as near as any query is to it."""
+    if not len(parts[1]):
+        return parts[0]  # of one query: each is there once
     ids = np.concatenate([part.ids for part in parts])
     bits = np.concatenate([part.distances for part in parts])
     order = np.lexsort((bits, ids))

@@ -14,9 +14,10 @@ from cache.database import Store
 from cache.decide import decide
 from cache.index import followed
 from cache.lookup import evidence
-from cache.near import MAX_OWN_HITS, MAX_PEER_HITS, NearIndex
+from cache.near import MAX_OWN_HITS, MAX_PEER_HITS, NearIndex, met_limit
 from cache.outcome import Reason
 from cache.record import image_row, own_issuer
+from cache.settings import IndexSettings
 from cache.tables import issuers
 from cache.verdict import Evidence, MatchKind
 from tests.cache.pictures import GOOD, NOW, A, exact, judgement, verdict
@@ -329,3 +330,61 @@ def test_the_answers_remembered_are_bounded(sqlite_store, monkeypatch):
         index.search([fingerprint(f"asked {number}").pdq], 90, None)
         assert len(index._remembered[1]) <= 3
     assert [hit.distance for hit in index.search([QUERY], 90, None)] == [0]
+
+
+def _work_of(index, variants):
+    """Return the smallest limit at which a search is not cut, by halving."""
+    low, high = 0, 1 << 20
+    while high - low > 1:
+        index._work = middle = (low + high) // 2
+        index._remembered = (index.followed.state, {})
+        low, high = (low, middle) if not index.search(variants, 90, None).cut else (middle, high)
+    return high
+
+
+def test_a_search_at_its_work_limit_finds_all_and_one_past_it_forbids_clean(
+    sqlite_store, monkeypatch
+):
+    """Past it a picture is scanned: whether anything is near is not known."""
+    monkeypatch.setattr(followed, "SMALL_ENTRIES", 0)
+    index = sqlite_store.write_now(
+        lambda c: _fill(c, {own_issuer(c, now=0): [Code(flipped(QUERY, 5), 90)] * 40})
+    )
+    picture = fingerprint("query")
+    limit = _work_of(index, [QUERY, *FAR])
+    for work, cut in ((limit, False), (limit - 1, True)):
+        index._work, index._remembered = work, (index.followed.state, {})
+        found = sqlite_store.read_now(evidence, index, fingerprint=picture, variants=(QUERY, *FAR))
+        assert found.cut is cut
+    clean = exact(verdict(GOOD, A))
+    outcome = decide(replace(found, matches=(clean,)), judgement(), now=NOW, can_scan=True)
+    assert outcome.decision == "unknown"
+
+
+@pytest.mark.parametrize(("number", "held"), [(7, 7), (8, 7)])
+def test_a_peer_has_no_more_codes_in_the_index_than_the_setting_allows(sqlite_store, number, held):
+    def run(connection):
+        peer, own = _peer(connection), own_issuer(connection, now=0)
+        codes = [Code(fingerprint(f"code {i}").pdq, 90) for i in range(number)]
+        _fill(connection, {peer: codes, own: codes})
+        index = NearIndex(settings=IndexSettings(peer_codes=7))
+        index.refresh(connection)
+        return len(index)
+
+    assert sqlite_store.write_now(run) == held + number
+
+
+def test_copying_a_code_of_ours_a_thousand_times_hides_nothing(sqlite_store, monkeypatch):
+    """A peer floods one code, in the base and in what came since; ours is found beside it."""
+    monkeypatch.setattr(followed, "SMALL_ENTRIES", 100)
+
+    def run(connection):
+        peer, own = _peer(connection), own_issuer(connection, now=0)
+        flood = [Code(QUERY, 90)] * 1_001
+        return _fill(connection, {peer: flood, own: [Code(QUERY, 90)]})
+
+    index = sqlite_store.write_now(run)
+    hits = index.search([QUERY], 90, None)
+    assert [hit.distance for hit in hits if hit.own] == [0]
+    assert sum(not hit.own for hit in hits) == MAX_PEER_HITS
+    assert met_limit(hits)
