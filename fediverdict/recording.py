@@ -61,7 +61,10 @@ class Recorder:
     def note_late(
         self, connection: Connection, known: Sequence[Facts], sha256: bytes, answer: Answer
     ) -> None:
-        """Let a person look at a picture that was answered clean too soon (`decide.fast_clean`)."""
+        """Tell of a picture that was answered clean too soon (`decide.fast_clean`).
+
+        One that lies in a source becomes a case, by the queue that it is noted in.
+        """
         self.remember(connection, known)
         now = self._now
         image_id = image_rows(connection, [sha256], now=now)[sha256]

@@ -4,16 +4,19 @@ import asyncio
 import time
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 
-from cache.case_tables import arrivals
+from cache.case_tables import case_pictures, cases
 from cache.notices import unread
+from cache.record import image_row
+from cache.sightings import Sighting, record_sightings, source_row
 from cache.tables import images
 from cache.verdict import Decision
 from fediverdict.config import Config
 from fediverdict.judge import Judge
 from fediverdict.judgement import Judgements
 from fediverdict.late import LATE_SECONDS, Late
+from fediverdict.reviewing import build_reviewer
 from scanner.decoding.fingerprint import sha256_of
 from scanner.decoding.pool import DecodePool
 from scanner.limits import Limits
@@ -56,6 +59,13 @@ def fingerprinted(store, data):
     return bool(store.read_now(lambda c: c.execute(found).scalar()))
 
 
+def sight(connection, sha256):
+    """Let the picture lie in a source."""
+    source_id = source_row(connection, name="folder", kind="folder", location="/srv")
+    met = Sighting(source_id, "a.jpg", 9, "mark", sha256, "judged", 1)
+    record_sightings(connection, [met], [image_row(connection, sha256, now=1)])
+
+
 async def matched(judge):
     """Wait until nothing is left to match."""
     while judge._late._tasks:
@@ -83,7 +93,9 @@ async def test_who_is_not_hasty_has_it_matched_first(judge, store):
     assert fingerprinted(store, PICTURE)
 
 
-async def test_a_near_copy_of_what_is_flagged_here_is_found_afterwards_and_told(judge, store):
+async def test_a_near_copy_of_what_is_flagged_here_is_found_afterwards_and_becomes_a_case(
+    judge, store, tmp_path
+):
     original = png(RED, 5)
     await judge.judge(original)
     copy = jpeg(original)
@@ -94,8 +106,18 @@ async def test_a_near_copy_of_what_is_flagged_here_is_found_afterwards_and_told(
     [notice] = store.read_now(unread)
     assert notice.kind == "answered-too-soon"
     assert sha256_of(copy).hex() in notice.text
-    waiting = select(func.count()).select_from(arrivals)
-    assert store.read_now(lambda c: c.execute(waiting).scalar()) >= 1  # for a case
+    store.write_now(sight, sha256_of(copy))
+    config = judge.judgements.config
+    folder = config.instance.model_copy(update={"state_dir": tmp_path})
+    await build_reviewer(config.model_copy(update={"instance": folder}), judge).drain()
+    shown = (
+        select(images.c.sha256)
+        .join(case_pictures, case_pictures.c.image_id == images.c.id)
+        .join(cases, cases.c.id == case_pictures.c.case_id)
+        .where(cases.c.state == "open")
+    )
+    opened = store.read_now(lambda c: c.execute(shown).scalars().all())
+    assert sha256_of(copy) in opened
 
 
 async def test_what_does_not_decode_is_told_and_undecodable_from_then_on(judge, store):
