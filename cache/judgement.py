@@ -97,10 +97,21 @@ class Trust:
             return 0
         return max([self.flag, *(terms.flag or 0 for terms in self.labels.values())])
 
+    @property
+    def largest_clean_weight(self) -> int:
+        """What a clean verdict of it weighs at most, whatever the label."""
+        if self.state is not PeerState.TRUSTED or not self.heard:
+            return 0
+        return max([self.clean, *(terms.clean or 0 for terms in self.labels.values())])
+
     def _weight(self, label: str, weight: int) -> int:
         if self.state is not PeerState.TRUSTED or not self.hears(label):
             return 0
         return weight
+
+
+NO_TRUST = Trust()
+"""In a peer never heard of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +135,7 @@ class Judgement:
 
     def trust_in(self, origin: str) -> Trust:
         """Return the trust in a peer; one never heard of has none."""
-        return self.trust.get(origin, Trust())
+        return self.trust.get(origin, NO_TRUST)
 
 
 def label_truth(scores: Mapping[str, int | None], terms: PipelineTerms, label: str) -> Truth:

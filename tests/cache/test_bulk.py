@@ -34,7 +34,7 @@ def _secrets(connection):
 
 
 def _notes(connection):
-    return dict(connection.execute(sa.select(notes)).tuples().all())
+    return dict(connection.execute(sa.select(notes)).all())
 
 
 def test_what_is_stored_comes_back_byte_for_byte(store):

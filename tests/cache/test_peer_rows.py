@@ -1,5 +1,8 @@
 """Rows of peers: upserts, retractions, withdrawals, and the codes that follow trust."""
 
+import subprocess
+import sys
+import textwrap
 from dataclasses import replace
 from typing import Any
 
@@ -457,3 +460,36 @@ def test_what_a_peer_calls_clean_is_no_near_evidence_beside_its_own_flag(store, 
     apply(store, peer, [flagged], feed=Feed.FLAGGED)
     apply(store, peer, [row(1)])
     assert [match.verdict for match in near(store)] == [flagged]
+
+
+def test_what_was_answered_of_a_bulk_survives_kill_9_and_no_page_is_there_by_half(
+    database_url, store, peer
+):
+    """A child stores pages of new and known pictures and tells of each; it dies in the middle."""
+    script = textwrap.dedent(
+        """
+        import sys
+        from cache.database import Store
+        from tests.cache.test_peer_rows import apply, many
+        store = Store.open(sys.argv[1])
+        for page in range(1, 10_000):
+            first = page * 200 - 100 * (page % 2)  # overlapping: half of them are known
+            apply(store, int(sys.argv[2]), many(200, first=first, feed=1, epoch=f"e{page}"))
+            print(page, flush=True)
+        """
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-c", script, database_url, str(peer)], stdout=subprocess.PIPE, text=True
+    )
+    answered = 0
+    for line in run.stdout:
+        answered = int(line)
+        if answered == 7:
+            run.kill()
+    assert run.wait(60) == -9
+    rows = select(verdicts.c.epoch, func.count()).group_by(verdicts.c.epoch)
+    counted = dict(store.read_now(lambda c: c.execute(rows).all()))
+    whole = {f"e{page}" for page in range(1, answered + 1)}
+    assert whole <= set(counted) <= whole | {f"e{answered + 1}"}
+    newest = f"e{max(int(epoch[1:]) for epoch in counted)}"
+    assert counted[newest] == 200
