@@ -151,9 +151,7 @@ _FINDINGS_OF_CODE = Prepared(
     )
 )
 _VERDICTS_OF_TWIN = Prepared(
-    select_verdicts(MatchKind.TWIN).where(
-        verdicts.c.image_id == _IMAGE_ID, verdicts.c.feed != int(Feed.FLAGGED)
-    )
+    select_verdicts(MatchKind.TWIN).where(verdicts.c.image_id == _IMAGE_ID)
 )
 FINGERPRINTS = select(
     images.c.id,

@@ -5,6 +5,7 @@ import secrets as random_source
 
 from sqlalchemy import Connection, select
 
+from cache.judgement import Judgement
 from cache.rows import insert_into
 from cache.tables import secrets
 from cache.verdict import Evidence, Feed, MatchKind
@@ -41,11 +42,12 @@ def keyed_secret(secret: bytes) -> bytes:
     return hmac.digest(secret, b"keyed", "sha256")
 
 
-def audit_throw(secret: bytes, evidence: Evidence, sha256: bytes) -> float:
+def audit_throw(secret: bytes, evidence: Evidence, sha256: bytes, judgement: Judgement) -> float:
     """Return the audit throw in [0, 1) of the picture: HMAC over the content of the matched row.
 
     Where rows differ in content the smallest counts, where none has any, that of the twins (else
-    who sends one picture in many variants throws many times), where there are none, `sha256`.
+    who sends one picture in many variants throws many times), where there are none, `sha256`. Rows
+    of peers whose clean weight is 0 have no say: they could throw the dice for others.
     """
     contents = sorted(
         match.verdict.content
@@ -53,6 +55,7 @@ def audit_throw(secret: bytes, evidence: Evidence, sha256: bytes) -> float:
         if match.verdict.feed is Feed.CLEAN
         and match.kind in (MatchKind.EXACT, MatchKind.CONTENT)
         and match.verdict.content is not None
+        and judgement.trust_in(match.verdict.issuer).largest_clean_weight
     )
     twins = sorted(match.verdict.content or match.verdict.sha256 for match in evidence.twins)
     key = [*contents, *twins, sha256][0]

@@ -338,12 +338,13 @@ class Judge:
     def _concluded(
         self, connection: Connection, query: Query, found: Evidence, *, can_scan: bool
     ) -> Look:
+        judgement = self.judgements.current(connection)
         outcome = decide(
             found,
-            self.judgements.current(connection),
+            judgement,
             now=int(self._clock()),
             can_scan=can_scan,
-            throw=audit_throw(self._secret, found, query.fingerprint.sha256),
+            throw=audit_throw(self._secret, found, query.fingerprint.sha256, judgement),
         )
         return Look(query.fingerprint, found, outcome, query.media_type, query.inside)
 

@@ -214,7 +214,7 @@ def _answer_us(connection: Connection, known: bool) -> float:
     def answer() -> None:
         for one in asked:
             found = evidence(connection, near, fingerprint=one, variants=[one.pdq or b""])
-            throw = audit_throw(bytes(32), found, one.sha256)
+            throw = audit_throw(bytes(32), found, one.sha256, judgement)
             if decide(found, judgement, now=NOW, can_scan=True, throw=throw).decision != expected:
                 raise AssertionError("the measured answer is not the one expected")
 

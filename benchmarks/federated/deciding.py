@@ -153,5 +153,4 @@ def throw_of(secret: bytes, picture: int) -> float:
     All rows on a picture claim the same content.
     """
     content = picture.to_bytes(32, "big")
-    verdict = Verdict("https://0.example", content, Feed.CLEAN, Basis.MODEL, 0, 1, content)
-    return audit_throw(secret, Evidence((Match(MatchKind.EXACT, verdict),)), content)
+    return audit_throw(secret, Evidence(), content, Judgement({}, {}))

@@ -139,8 +139,11 @@ class _Reference:
             heard = trust.state is PeerState.TRUSTED and trust.heard and max(weights) > 0
             if m.kind not in EXACT and heard:
                 return None
-        last = [m for m in self.twins if not any(self._beats(o, m) for o in self.twins)]
+        alive = [m for m in self.twins if m.verdict.issuer == SELF or self._expires(m) > self.now]
+        last = [m for m in alive if not any(self._beats(o, m) for o in alive)]
         last = list({self._state_key(m): m for m in last}.values())
+        bad = {m.verdict.sha256 for m in last if self.speaks_against(m)}
+        last = [m for m in last if m.verdict.sha256 not in bad]
         makers = [m for m in last if m.verdict.issuer == SELF and self.own_twin(m)]
         if not makers and self.j.near_clean == "peers":
             makers = self.twin_of_peers(last)
@@ -150,6 +153,11 @@ class _Reference:
         audited = self.throw < max([self.j.near_clean_audit, *rates])
         audited = audited and self.j.audits and self.can_scan
         return Decision.UNKNOWN if audited else Decision.CLEAN
+
+    def speaks_against(self, m):
+        if m.verdict.issuer == SELF:
+            return self._state(m) is not PipelineState.SHADOW and self.flags(m.verdict)
+        return self.unweighable(m) or any(self.weight(m, rule) for rule in self.rules)
 
     def own_twin(self, m):
         current = self._state(m) in (PipelineState.DEFAULT, PipelineState.ACCEPTED)

@@ -445,6 +445,25 @@ def test_a_flag_that_counts_within_40_bits_forbids_near_clean(evidence, judgemen
     assert outcome.decision is not Decision.CLEAN
 
 
+@often_clean
+@given(ONLY_TWINS, KIND_JUDGEMENTS, ASKS, FLAGGING)
+def test_a_flag_that_counts_on_a_twin_takes_that_twin_away(evidence, judgement, ask, flag):
+    trust = {
+        origin: replace(trust, flag=30, labels={}, max_age_days=366)
+        for origin, trust in judgement.trust.items()
+    }
+    judgement = replace(judgement, trust=trust)
+    of_twin = {match.verdict.sha256 for match in evidence.twins}
+    flag = replace(flag, expires=NOW + 1, issued=NOW, pipeline=OURS, scores=BAD)
+    assume(weigh.flag_weights(flag, RULES, judgement) or flag.issuer == SELF)
+    flags = [
+        Match(MatchKind.TWIN, replace(flag, sha256=sha256, feed=Feed.FLAGGED, seq=9))
+        for sha256 in of_twin
+    ]
+    more = replace(evidence, twins=(*evidence.twins, *flags))
+    assert decide(more, judgement, **ask).decision is not Decision.CLEAN
+
+
 @law
 @given(evidences(), JUDGEMENTS, ASKS)
 def test_a_tripped_peer_asks_for_review_where_it_would_have_flagged(evidence, judgement, ask):

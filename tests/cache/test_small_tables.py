@@ -20,7 +20,21 @@ from cache.tokens import (
     list_tokens,
 )
 from cache.verdict import Evidence, Feed
-from tests.cache.pictures import BAD, GOOD, OTHER, PICTURE, A, B, evidence, exact, near, verdict
+from tests.cache.pictures import (
+    BAD,
+    GOOD,
+    OTHER,
+    PICTURE,
+    A,
+    B,
+    C,
+    evidence,
+    exact,
+    judgement,
+    near,
+    trusted,
+    verdict,
+)
 
 NOW = 1_800_000_000
 
@@ -96,27 +110,38 @@ def test_the_instance_secret_is_made_once_by_any_number_of_processes(store, data
 
 
 SECRET = b"s" * 32
+HERE = judgement()
 
 
 def test_the_throw_is_the_same_for_a_picture_and_differs_with_secret_and_picture():
-    throw = audit_throw(SECRET, Evidence(), PICTURE)
-    assert throw == audit_throw(SECRET, Evidence(), PICTURE)
-    assert throw != audit_throw(b"t" * 32, Evidence(), PICTURE)
-    assert throw != audit_throw(SECRET, Evidence(), OTHER)
+    throw = audit_throw(SECRET, Evidence(), PICTURE, HERE)
+    assert throw == audit_throw(SECRET, Evidence(), PICTURE, HERE)
+    assert throw != audit_throw(b"t" * 32, Evidence(), PICTURE, HERE)
+    assert throw != audit_throw(SECRET, Evidence(), OTHER, HERE)
 
 
 def test_the_throw_goes_by_the_content_of_the_matched_row_so_that_rewrapping_throws_no_new_dice():
     held = evidence(exact(verdict(GOOD, A, content=b"c" * 32)))
-    assert audit_throw(SECRET, held, PICTURE) == audit_throw(SECRET, held, OTHER)
+    assert audit_throw(SECRET, held, PICTURE, HERE) == audit_throw(SECRET, held, OTHER, HERE)
     elsewhere = evidence(
         near(verdict(GOOD, A, content=b"a" * 32)),
         exact(verdict(BAD, B, feed=Feed.FLAGGED, content=b"a" * 32)),
         *held.matches,
     )
-    assert audit_throw(SECRET, elsewhere, PICTURE) == audit_throw(SECRET, held, PICTURE)
+    assert audit_throw(SECRET, elsewhere, PICTURE, HERE) == audit_throw(SECRET, held, PICTURE, HERE)
+
+
+def test_a_peer_of_no_clean_weight_throws_no_dice_for_others():
+    held = evidence(exact(verdict(GOOD, A, content=b"c" * 32)))
+    more = evidence(exact(verdict(GOOD, C, content=b"a" * 32)), *held.matches)
+    assert audit_throw(SECRET, more, PICTURE, HERE) == audit_throw(SECRET, held, PICTURE, HERE)
+    trusted_too = judgement(trust={A: trusted(), C: trusted(clean=1)})
+    assert audit_throw(SECRET, more, PICTURE, trusted_too) != audit_throw(
+        SECRET, held, PICTURE, trusted_too
+    )
 
 
 def test_the_throw_is_even_and_below_one():
-    throws = [audit_throw(SECRET, Evidence(), i.to_bytes(32, "big")) for i in range(2_000)]
+    throws = [audit_throw(SECRET, Evidence(), i.to_bytes(32, "big"), HERE) for i in range(2_000)]
     assert all(0 <= throw < 1 for throw in throws)
     assert 0.03 < sum(throw < 0.05 for throw in throws) / 2_000 < 0.07
