@@ -27,6 +27,9 @@ FOLD_WORK = 200_000_000
 """Codes fetched to find the balls of one build, some 3 s. What is left then stays unfolded: it
 costs its searches their budget, and they say so."""
 
+TRY_WORK = 4_000
+"""What looking for one ball costs at least, in codes fetched."""
+
 
 @dataclass(frozen=True, slots=True)
 class Crowding:
@@ -88,6 +91,7 @@ class _Balls:
             if self._is_folded[position]:
                 continue
             members = self._members(position, budget)
+            budget.left -= TRY_WORK
             if budget.is_spent:
                 break
             if len(members) > self._ball_codes:

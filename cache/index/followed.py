@@ -140,35 +140,43 @@ class Followed:
         self._state = State(moments, is_trusted)
 
     def _follow(self, connection: Connection) -> None:
-        is_first, pieces = self._since == 0, []
-        while len(changes := self._table.changes(connection, self._since, READ_ROWS)):
-            self._since = int(changes.sequence[-1])
-            self._anchors.extend(changes.anchors)
+        """Take over what is new; a read that fails half way leaves what it read for the next."""
+        is_first, since, pieces = self._since == 0, self._since, []
+        while len(changes := self._table.changes(connection, since, READ_ROWS)):
+            since = int(changes.sequence[-1])
             pieces.append(changes)
             if not is_first:
-                self._apply(changes)
+                self._apply([changes])
             if len(changes) < READ_ROWS:
                 break
         if not pieces:
             return
         if is_first and sum(map(len, pieces)) > SMALL_ENTRIES:
-            self._load(pieces)
+            self._load(pieces, since)
         elif is_first:
-            for changes in pieces:
-                self._apply(changes)
+            self._apply(pieces)
         self._show(is_trusted=self._state.is_trusted)
 
-    def _apply(self, changes: Changes) -> None:
-        for name, index in self._indexes.items():
-            at, entries = changes.parts[name]
-            index.apply(changes.ids, changes.sequence, entries, at)
+    def _apply(self, pieces: Sequence[Changes]) -> None:
+        for changes in pieces:
+            for name, index in self._indexes.items():
+                at, entries = changes.parts[name]
+                index.apply(changes.ids, changes.sequence, entries, at)
+            self._read(changes)
 
-    def _load(self, pieces: Sequence[Changes]) -> None:
+    def _load(self, pieces: Sequence[Changes], since: int) -> None:
         """Build the bases from all rows of the table."""
         for name, index in self._indexes.items():
             entries = joined([piece.parts[name][1] for piece in pieces])
-            index.use(loaded(entries, index.crowding), self._since)
-        self._base_sequence, self._is_saved = self._since, False
+            index.use(loaded(entries, index.crowding), since)
+        for changes in pieces:
+            self._read(changes)
+        self._base_sequence, self._is_saved = since, False
+
+    def _read(self, changes: Changes) -> None:
+        """Note how far the table was taken over."""
+        self._since = int(changes.sequence[-1])
+        self._anchors.extend(changes.anchors)
 
     # --- what the files say -------------------------------------------------------------------
 
@@ -176,16 +184,20 @@ class Followed:
         """Use what the background has prepared, or what the folder holds at the start."""
         self._has_result = False
         if self._is_damaged:
-            self._is_damaged = False
-            if self._generation is not None and self._folder is not None:
-                self._folder.discard(self._generation)
-            self._forget()
+            self._begin_anew()
         offered, self._offered = self._offered, None
         if offered is not None and offered.sequence > self._base_sequence:
             self._use_offered(connection, offered)
         if not self._is_opened:
-            self._is_opened = True
             self._open(connection)
+            self._is_opened = True
+
+    def _begin_anew(self) -> None:
+        """Forget what is damaged; all is read from the table next."""
+        if self._generation is not None and self._folder is not None:
+            self._folder.discard(self._generation)
+        self._is_damaged = self._has_result = False
+        self._forget()
 
     def _use_offered(self, connection: Connection, offered: Generation) -> None:
         if self._belongs(connection, offered):
@@ -207,7 +219,7 @@ class Followed:
             return
         self._verify(found)
         if self._is_damaged:
-            self._take_over(connection)
+            self._begin_anew()
 
     def _belongs(self, connection: Connection, generation: Generation) -> bool:
         """Tell whether a generation was made of this very table: its last rows tell.

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cache.index import crowding
 from cache.index.crowding import BALL_BITS, Crowding, built, kept_under
 from cache.index.hamming import HammingIndex, loaded
 from cache.index.segment import Budget
@@ -123,6 +124,24 @@ def test_fifty_thousand_codes_in_one_ball_make_one_code():
     budget = Budget(PLENTY)
     segment.search(words_of([ball[9]]), 31, budget)
     assert PLENTY - budget.left <= 16  # once for each band
+
+
+def test_looking_for_balls_that_are_none_comes_to_an_end(monkeypatch):
+    """A peer whose codes share bands, and lie apart: each may be in a ball, and none is."""
+    monkeypatch.setattr(crowding, "FOLD_WORK", 10 * crowding.TRY_WORK)
+    random = np.random.default_rng(1)
+    shared = bytes(20)  # ten bands of sixteen
+    codes = [random.bytes(12) + shared for _ in range(1_500)]
+    tried, members = [], crowding._Balls._members
+
+    def counted(self, position, budget):
+        tried.append(position)
+        return members(self, position, budget)
+
+    monkeypatch.setattr(crowding._Balls, "_members", counted)
+    segment = built(entries(codes), LIMITS)
+    assert 1 <= len(tried) <= 11
+    assert len(segment.codes) == 1_500
 
 
 @pytest.mark.parametrize(("held", "kept"), [(0, 5), (3, 2), (5, 0), (9, 0)])

@@ -1,5 +1,6 @@
 """What a search sees is what the table holds, whatever became of the files."""
 
+import itertools
 import logging
 import os
 import random
@@ -147,6 +148,28 @@ def test_rows_are_read_some_at_a_time_and_none_is_lost(sqlite_store, monkeypatch
         assert _sees(sqlite_store, index, range(40)) == list(range(last))
     fresh = NearIndex()
     assert _sees(sqlite_store, fresh, range(40)) == list(range(33))
+
+
+@pytest.mark.parametrize("fails_at", [1, 2, 4])
+def test_a_read_that_fails_half_way_loses_nothing(sqlite_store, monkeypatch, fails_at):
+    """The connection breaks while the table is read, at first and later on."""
+    monkeypatch.setattr(followed, "READ_ROWS", 4)
+    index = NearIndex()
+    for first, last in ((0, 18), (18, 36)):
+        _add(sqlite_store, first, last)
+        table = index.followed._table
+        calls, changes = itertools.count(1), table.changes
+
+        def broken(*arguments, calls=calls, changes=changes):
+            if next(calls) == fails_at:
+                raise ConnectionError
+            return changes(*arguments)
+
+        monkeypatch.setattr(table, "changes", broken)
+        with pytest.raises(ConnectionError):
+            sqlite_store.read_now(index.refresh)
+        monkeypatch.setattr(table, "changes", changes)
+        assert _sees(sqlite_store, index, range(40)) == list(range(last))
 
 
 # --- files that are not to be believed --------------------------------------------------------
