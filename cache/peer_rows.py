@@ -135,7 +135,7 @@ def flags_weigh(connection: Connection, issuer_id: int) -> bool:
 def _newest(rows: Sequence[Verdict]) -> list[Verdict]:
     """Return of rows about one thing the one that stands: later issued, then later in the feed."""
     by_key = {
-        (row.sha256, row.pipeline, row.basis, row.rule): row
+        (row.sha256, (row.pipeline or "").lower(), row.basis, row.rule or ""): row
         for row in sorted(rows, key=lambda row: (row.issued, row.seq or 0))
     }
     return list(by_key.values())

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from cache.database import Store, make_engine
+from cache.database import CACHE_KIB, WAL_PAGES, Store, make_engine
 from cache.errors import CacheError, DatabaseUnavailable
 from cache.tables import secrets
 
@@ -134,6 +134,34 @@ def test_sqlite_is_durable_private_and_keeps_its_references(sqlite_url):
 
     assert store.write_now(pragmas) == ["wal", 2, 1]
     assert store.read_now(pragmas) == ["wal", 2, 1]
+    store.close()
+
+
+def test_the_connection_that_writes_keeps_as_many_pages_as_it_is_allowed(sqlite_url):
+    store = Store.open(sqlite_url, writer_cache_mib=3)
+
+    def pragma(connection, name):
+        return connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+
+    assert store.write_now(pragma, "cache_size") == -3 * 1024
+    assert store.write_now(pragma, "wal_autocheckpoint") == WAL_PAGES
+    assert store.read_now(pragma, "cache_size") == -CACHE_KIB
+    store.close()
+
+
+def test_the_log_of_many_commits_is_copied_into_the_database_and_does_not_grow_on(sqlite_url):
+    """Past WAL_PAGES the writer does it, so that neither reads nor the disk suffer."""
+    store = Store.open(sqlite_url)
+    log = Path(store.engine.url.database + "-wal")
+    row = b"x" * 2**20
+
+    def fill(connection, name):
+        _put(connection, name, row)
+
+    for number in range(160):
+        store.write_now(fill, str(number))
+    assert log.stat().st_size < 1.2 * WAL_PAGES * 4096
+    assert Path(store.engine.url.database).stat().st_size > 64 * len(row)
     store.close()
 
 

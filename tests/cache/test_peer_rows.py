@@ -144,6 +144,19 @@ def test_of_one_key_the_later_issued_row_stands_then_the_later_in_the_feed(
     assert held(store) == [second if stands else first]
 
 
+def test_one_thing_said_twice_in_other_letters_is_one_row(store, peer):
+    """The database would refuse the page: what is unique there is told apart here."""
+    human: dict[str, Any] = {"basis": Basis.HUMAN, "pipeline": None, "scores": {}}
+    said = [
+        row(1, pipeline=THEIRS.upper()),
+        row(2),
+        row(3, rule=None, **human),
+        row(4, rule="", **human),
+    ]
+    apply(store, peer, said)
+    assert received(store) == [(2, NOW), (4, NOW)]
+
+
 def test_of_two_rows_issued_at_once_the_one_of_the_newer_epoch_stands(store, peer):
     apply(store, peer, [row(9)])
     apply(store, peer, [row(1, epoch="e2")])

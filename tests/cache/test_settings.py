@@ -71,3 +71,11 @@ def test_a_quorum_is_a_hundredth_at_least(name):
 
 def test_floats_of_the_file_become_whole_hundredths():
     assert [hundredths(x) for x in (0.0, 0.29, 0.57, 1.0, 2.0)] == [0, 29, 57, 100, 200]
+
+
+def test_the_writers_memory_is_bounded_on_both_sides():
+    assert DatabaseSettings(cache_mib=2).cache_mib == 2
+    assert DatabaseSettings(cache_mib=65_536).cache_mib == 65_536
+    for wrong in (1, 65_537, "much"):
+        with pytest.raises(ValidationError):
+            DatabaseSettings.model_validate({"cache_mib": wrong})
