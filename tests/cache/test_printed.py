@@ -1,10 +1,14 @@
 """Pictures fingerprinted here, found by PDQ: against brute force, on both databases."""
 
+import numpy as np
 import pytest
 
 from cache.case_tables import prints
+from cache.errors import IndexDamaged
+from cache.index import followed, hamming
 from cache.printed import PrintedIndex
 from cache.tables import images
+from tests.cache.index.codes import bits_between, crowd, noisy
 from tests.cache.prints import fingerprint, flipped
 
 QUERY = fingerprint("query").pdq
@@ -71,3 +75,57 @@ def test_many_codes_are_matched_each_with_its_number(sqlite_store):
 def test_nothing_is_near_in_an_empty_index():
     assert PrintedIndex().within([QUERY], 256) == []
     assert PrintedIndex().match([], 31) == []
+
+
+def test_a_base_from_files_finds_what_brute_force_finds(sqlite_store, tmp_path, monkeypatch):
+    monkeypatch.setattr(followed, "SMALL_ENTRIES", 10)
+    random = np.random.default_rng(3)
+    codes = crowd(3, 120)
+    ids = [sqlite_store.write_now(_print, f"{i}", code) for i, code in enumerate(codes[:100])]
+    first = PrintedIndex(tmp_path)
+    sqlite_store.read_now(first.refresh)
+    assert first.followed.settle(30)
+    ids += [sqlite_store.write_now(_print, f"{i}", codes[i]) for i in range(100, 120)]
+    index = PrintedIndex(tmp_path)
+    sqlite_store.read_now(index.refresh)
+    assert len(index.followed.state.moments["pdq"].base) == 100
+    asked = [noisy(random, codes[i], i) for i in range(40)]
+    for radius in (0, 10, 31, 60):
+        expected = {
+            (n, ids[i], bits)
+            for n, query in enumerate(asked)
+            for i, code in enumerate(codes)
+            if (bits := bits_between(query, code)) <= radius
+        }
+        found = index.match(asked, radius)
+        assert len(found) == len(expected)
+        assert set(found) == expected
+
+
+def test_equal_pictures_are_all_found_however_many(sqlite_store, monkeypatch):
+    """Of codes that flag a few hundred equal ones are enough; here each picture matters."""
+    monkeypatch.setattr(followed, "SMALL_ENTRIES", 10)
+    monkeypatch.setattr(hamming, "MAX_EQUAL", 4)
+    ids = [sqlite_store.write_now(_print, f"{i}", QUERY) for i in range(30)]
+    assert _refreshed(sqlite_store).within([QUERY], 0) == [(one, 0) for one in ids]
+
+
+def test_nothing_is_said_of_files_that_are_damaged_until_they_are_built_again(
+    sqlite_store, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(followed, "SMALL_ENTRIES", 10)
+    ids = [sqlite_store.write_now(_print, f"{i}", QUERY) for i in range(20)]
+    first = PrintedIndex(tmp_path)
+    sqlite_store.read_now(first.refresh)
+    assert first.followed.settle(30)
+    monkeypatch.setattr(followed, "VERIFY_AT_ONCE_BYTES", 0)
+    (path,) = tmp_path.glob("prints/gen-*/pdq.codes.npy")
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    index = PrintedIndex(tmp_path)
+    sqlite_store.read_now(index.refresh)
+    with pytest.raises(IndexDamaged):
+        index.within([QUERY], 0)
+    sqlite_store.read_now(index.refresh)
+    assert index.within([QUERY], 0) == [(one, 0) for one in ids]
