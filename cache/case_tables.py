@@ -38,7 +38,7 @@ arrivals = Table(  # peers' rows on pictures fingerprinted here that came or wen
     sqlite_autoincrement=True,
 )
 
-cases = Table(  # open -> upheld | dismissed | escalated; any of them -> reopened -> any of them
+cases = Table(  # open -> upheld | dismissed | escalated | restored; any -> reopened -> any
     "cases",
     metadata,
     Column("id", RowId, primary_key=True),
@@ -61,7 +61,7 @@ case_pictures = Table(  # waiting -> upheld | dismissed | escalated, each by a p
     Column("decision", Text, nullable=False),  # what was decided on it when it was last looked at
     Column("added", BigInteger, nullable=False),
     Column("shown", BigInteger),  # when a person saw it in this case; null: not yet
-    Column("finding", Text),  # what a person made of it; null: waiting
+    Column("finding", Text),  # a person's, or "restored" (undo.auto); null: waiting
 )
 
 case_grounds = Table(  # the evidence a picture is here for; `gone` once it lapsed
