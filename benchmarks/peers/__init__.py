@@ -1,0 +1,1 @@
+"""Attackers and honest peers, simulated for `benchmarks.liars`."""
