@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,20 +67,6 @@ _CHANGED = Prepared(
 )
 
 
-class _Row(NamedTuple):
-    """A row of `_CHANGED`."""
-
-    id: int
-    changed: int
-    image_id: int
-    issuer_id: int
-    own: bool
-    pdq: bytes
-    pdq_quality: int
-    phash: bytes | None
-    withdrawn: bool
-
-
 @dataclass(frozen=True, slots=True)
 class NearCode:
     """A code within reach: whose, of which picture, and how far (bits of PDQ, else of pHash)."""
@@ -113,19 +98,19 @@ class CodesTable:
 
     def changes(self, connection: Connection, since: int, limit: int) -> Changes:
         """Return the first rows that changed after `since`."""
-        rows = [_Row(*row) for row in _CHANGED.rows(connection, since=since, most=limit)]
+        rows = _CHANGED.rows(connection, since=since, most=limit)
+        columns = list(zip(*rows, strict=True)) or [()] * len(_COLUMNS)
         ids, sequence, image_ids, issuer_ids, own = (
-            np.array([row[at] for row in rows], dtype=np.int64) for at in range(5)
+            np.array(column, dtype=np.int64) for column in columns[:5]
         )
+        of_all = [_usable(*row[5:]) for row in rows]
+        of_own = [row[7] if pdq and row[4] else None for pdq, row in zip(of_all, rows, strict=True)]
         owners = issuer_ids * 2 + own
-        usable = [row if _usable(row) else None for row in rows]
-        pdq = [row and row.pdq for row in usable]
-        phash = [row and (_whole(row.phash) if row.own else None) for row in usable]
         parts = {
-            PDQ: entries_at(ids, image_ids, owners, pdq),
-            PHASH: entries_at(ids, image_ids, owners, phash),
+            PDQ: entries_at(ids, image_ids, owners, of_all),
+            PHASH: entries_at(ids, image_ids, owners, [_whole(phash) for phash in of_own]),
         }
-        last = [Anchor(row.id, row.changed, row.pdq.hex()) for row in rows[-MAX_ANCHORS:]]
+        last = [Anchor(row[0], row[1], row[5].hex()) for row in rows[-MAX_ANCHORS:]]
         return Changes(ids, sequence, parts, last)
 
     def anchors(self, connection: Connection, rows: Sequence[int]) -> Sequence[Anchor]:
@@ -259,8 +244,11 @@ def split_variants(packed: bytes | None) -> tuple[bytes, ...]:
     return tuple(packed[at : at + CODE_BYTES] for at in range(0, len(packed), CODE_BYTES))
 
 
-def _usable(row: _Row) -> bool:
-    return not row.withdrawn and row.pdq_quality >= MIN_QUALITY and len(row.pdq) == CODE_BYTES
+def _usable(pdq: bytes, quality: int, _phash: bytes | None, withdrawn: bool) -> bytes | None:
+    """Return the code of a row where it counts."""
+    if withdrawn or quality < MIN_QUALITY:
+        return None
+    return _whole(pdq)
 
 
 def _whole(code: bytes | None) -> bytes | None:
