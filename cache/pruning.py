@@ -11,7 +11,16 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from sqlalchemy import Column, Connection, delete, exists, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    Integer,
+    bindparam,
+    delete,
+    exists,
+    literal_column,
+    select,
+)
 
 import cache.case_tables
 import cache.feed_tables
@@ -45,14 +54,21 @@ class _Expired(NamedTuple):
     image_id: int
 
 
+EXPIRED = (
+    select(verdicts.c.issuer_id, verdicts.c.feed, verdicts.c.id, verdicts.c.image_id)
+    .where(
+        verdicts.c.feed != literal_column(str(int(Feed.OWN))),  # in the words of the partial index
+        verdicts.c.expires <= bindparam("due", type_=verdicts.c.expires.type),
+    )
+    .order_by(verdicts.c.expires)
+    .limit(bindparam("limit", type_=Integer()))
+)
+"""Selects the rows of peers that expired, the oldest first."""
+
+
 def _prune_rows(connection: Connection, due: int, limit: int) -> int:
     """Forget peers' rows that expired by `due`, the oldest first."""
-    rows = connection.execute(
-        select(verdicts.c.issuer_id, verdicts.c.feed, verdicts.c.id, verdicts.c.image_id)
-        .where(verdicts.c.feed != int(Feed.OWN), verdicts.c.expires <= due)
-        .order_by(verdicts.c.expires)
-        .limit(limit)
-    )
+    rows = connection.execute(EXPIRED, {"due": due, "limit": limit})
     expired = sorted(_Expired(*row) for row in rows)
     for (issuer_id, feed), some in groupby(expired, key=lambda one: one[:2]):
         _forget(connection, issuer_id, Feed(feed), list(some))

@@ -13,7 +13,7 @@ from cache.judgement import PeerState, Trust
 from cache.lookup import evidence
 from cache.near import NearIndex
 from cache.peer_rows import record_attestations
-from cache.pruning import MARGIN_SECONDS, PRUNED_TO, prune, referring_columns
+from cache.pruning import EXPIRED, MARGIN_SECONDS, PRUNED_TO, prune, referring_columns
 from cache.record import (
     NewFinding,
     image_row,
@@ -195,6 +195,17 @@ def test_whatever_refers_to_pictures_is_known_and_has_an_index(store):
             assert column in leading, f"{table}.{column} leads no index"
     assert ("prints", "image_id") in known
     assert prints.c.image_id in set(referring_columns())
+
+
+def test_expired_rows_are_found_by_their_index(sqlite_store):
+    """Ten million rows would be read otherwise, each time."""
+    text = str(EXPIRED.compile(dialect=sqlite_store.engine.dialect))
+    plan = sqlite_store.read_now(
+        lambda c: c.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", (LATER, 10, 0)).all()
+    )
+    assert [row[3] for row in plan] == [
+        "SEARCH verdicts USING INDEX ix_verdicts_expires (expires<?)"
+    ]
 
 
 @pytest.mark.parametrize("seed", range(8))
