@@ -1,20 +1,34 @@
 """Single attestations of our feeds: to whom, of which row, signed how, how often."""
 
+import contextlib
 import json
 from base64 import urlsafe_b64encode
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import update
 
 from cache.feed_tables import feed_rows
 from cache.verdict import Basis, Feed, Finding
 from federation import attestation, proof
+from federation.addresses import feed_url
 from federation.attestation import FRESH_SECONDS, verify_attestation
-from federation.errors import BadPage, BadProof, WrongOrigin
+from federation.errors import BadPage, BadProof, FederationError, WrongOrigin
 from federation.remote_actor import parse_actor
 from federation.strictjson import parse
 from tests.fakes.clock import Clock
-from tests.federation.samples import DESCRIPTION, PIPELINE, RULES, model_row, picture
+from tests.federation.samples import (
+    BASE,
+    DESCRIPTION,
+    NOW,
+    PIPELINE,
+    RULES,
+    feed_document,
+    model_row,
+    picture,
+    proof_key,
+)
 from tests.federation.test_access import approved, plain
 
 
@@ -309,3 +323,29 @@ async def test_the_proof_of_a_page_does_not_serve_an_attestation(ours, peer):
     page = json.loads((await peer.get(f"{ours.feed_id()}/{epoch}/pages/1"))[2])
     with pytest.raises(BadPage):
         verify_attestation(page, feed_actor(ours), picture("a"), ours.clock())
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(max_size=40),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text("ab@#:", max_size=9), inner)
+    ),
+    max_leaves=6,
+)
+MEMBERS = ["type", "id", "published", "wire", "epoch", "seq", "labels", "rules", "pipelines"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from([*MEMBERS, "columns", "rows", "attributedTo", "@context"]), JSON)
+def test_whatever_its_issuer_signs_is_taken_or_refused_with_a_reason(member, value):
+    head = attestation.AttestationHead(BASE, Feed.CLEAN, NOW, None)
+    actor = parse_actor(feed_document(Feed.CLEAN), feed_url(BASE, Feed.CLEAN))
+    [key_id] = actor.proof_keys
+    row = model_row("a")
+    made = attestation.seal_attestation(
+        head, row, {PIPELINE: DESCRIPTION}, RULES, proof_key(), key_id
+    )
+    made.pop("proof")
+    with contextlib.suppress(FederationError):
+        signed = proof.sign(made | {member: value}, proof_key(), key_id, NOW)
+        verify_attestation(json.loads(json.dumps(signed)), actor, row.sha256, NOW)
