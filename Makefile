@@ -43,7 +43,10 @@ test-all: .venv/dev ## the tests and the slow or heavy checks as well
 lint: .venv/dev ## ruff, mypy --strict and the import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
-bench: .venv/dev ## run every benchmark (an hour); ARGS=scanner or ARGS=gpu runs one
+.venv/bench: .venv/dev
+	@$(UV) --editable '.[export,video,s3,sftp,dev,bench]' && touch $@
+
+bench: .venv/bench ## run every benchmark (an hour); ARGS=scanner or ARGS=gpu runs one
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove .venv and caches
