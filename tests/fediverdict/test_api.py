@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import io
 import itertools
-import json
 
 import aiohttp
 import pytest
