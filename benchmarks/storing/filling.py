@@ -65,7 +65,8 @@ def _follow_both(connection: Connection) -> Peers:
         texts = {"actor_id": f"actor {issuer_id}", "follow_id": f"{issuer_id}", "state": "accepted"}
         values = {"id": issuer_id, "issuer_id": issuer_id, "feed": int(Feed.CLEAN), "created": NOW}
         connection.execute(follows.insert().values(**texts, **values))
-    return Peers(*ids, pipeline)
+    first, second = ids
+    return Peers(first, second, pipeline)
 
 
 def made_up(first: int, number: int, origin: str = ORIGINS[0], seed: int = 1) -> list[Verdict]:

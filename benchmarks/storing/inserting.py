@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.report import Report, Row, note
 from benchmarks.storing.filling import NOW, ORIGINS, Peers, fill_sqlite, made_up
@@ -98,7 +99,12 @@ def measure(
 ) -> Measured:
     """Store the rows and call `finish`, by the clock."""
     issuer_id = peers.first if rows[0].issuer == ORIGINS[0] else peers.second
-    values = {"issuer_id": issuer_id, "feed": Feed.CLEAN, "follow_id": issuer_id, "now": NOW}
+    values: dict[str, Any] = {
+        "issuer_id": issuer_id,
+        "feed": Feed.CLEAN,
+        "follow_id": issuer_id,
+        "now": NOW,
+    }
     before, cpu, start = _file_bytes(), time.process_time(), time.perf_counter()
     for first in range(0, len(rows), batch):
         store.write_now(record_attestations, rows=rows[first : first + batch], **values)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, select
 
@@ -68,7 +69,7 @@ def _add_single(
 ) -> None:
     times = sorted(_times(store, asked))
     median, p99 = statistics.median(times), times[len(times) * 99 // 100]
-    at_most = {"goal_is": "at most"}
+    at_most: dict[str, Any] = {"goal_is": "at most"}
     report.add(Row(f"lookup, {metric}: median", median * 1e6, "us", goals[0], **at_most))
     report.add(Row(f"lookup, {metric}: p99", p99 * 1e6, "us", goals[1], **at_most))
 

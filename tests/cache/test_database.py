@@ -152,7 +152,7 @@ def test_the_connection_that_writes_keeps_as_many_pages_as_it_is_allowed(sqlite_
 def test_the_log_of_many_commits_is_copied_into_the_database_and_does_not_grow_on(sqlite_url):
     """Past WAL_PAGES the writer does it, so that neither reads nor the disk suffer."""
     store = Store.open(sqlite_url)
-    log = Path(store.engine.url.database + "-wal")
+    log = Path(f"{store.engine.url.database}-wal")
     row = b"x" * 2**20
 
     def fill(connection, name):
@@ -161,7 +161,7 @@ def test_the_log_of_many_commits_is_copied_into_the_database_and_does_not_grow_o
     for number in range(160):
         store.write_now(fill, str(number))
     assert log.stat().st_size < 1.2 * WAL_PAGES * 4096
-    assert Path(store.engine.url.database).stat().st_size > 64 * len(row)
+    assert Path(str(store.engine.url.database)).stat().st_size > 64 * len(row)
     store.close()
 
 

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -63,8 +64,9 @@ def filled(connection, seed):
         set_trust(connection, origin, trust)
         for feed in (Feed.CLEAN, Feed.FLAGGED):
             rows = [said(one, origin, feed, seq) for seq, one in enumerate(rng.sample(known, 15))]
-            values = {"issuer_id": issuer_id, "feed": feed, "follow_id": 1}
-            record_attestations(connection, **values, rows=rows, now=NOW)
+            record_attestations(
+                connection, issuer_id=issuer_id, feed=feed, follow_id=1, rows=rows, now=NOW
+            )
     return known
 
 
@@ -90,7 +92,7 @@ def forms(known, rng):
     """What may be asked for: as it is, without this or that, and things never met."""
     one = rng.choice([*known, fingerprint("never met", content=rng.choice(CONTENTS))])
     form = rng.choice(["whole", "hash", "no hash", "no content", "variants", "flat"])
-    changes = {
+    changes: dict[str, dict[str, Any]] = {
         "hash": {"content": None, "pdq": None, "pdq_quality": None, "phash": None},
         "no hash": {"sha256": b""},
         "no content": {"content": None},

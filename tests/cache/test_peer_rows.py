@@ -495,7 +495,7 @@ def test_what_was_answered_of_a_bulk_survives_kill_9_and_no_page_is_there_by_hal
         [sys.executable, "-c", script, database_url, str(peer)], stdout=subprocess.PIPE, text=True
     )
     answered = 0
-    for line in run.stdout:
+    for line in run.stdout or ():
         answered = int(line)
         if answered == 7:
             run.kill()

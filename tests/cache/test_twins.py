@@ -68,10 +68,7 @@ def keep(store, *known):
         for one in known
     ]
     store.write_now(lambda connection: record_images(connection, computed, now=NOW))
-    return [
-        store.read_now(own_fingerprint, one.prints.sha256).image_id
-        for one in known
-    ]
+    return [store.read_now(own_fingerprint, one.prints.sha256).image_id for one in known]
 
 
 def asked(store, known, found=None):

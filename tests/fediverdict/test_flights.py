@@ -1,6 +1,7 @@
 """One task for all who ask for the same: whoever leaves, whatever fails, nothing is made up."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -8,8 +9,12 @@ from fediverdict.errors import NotDecided
 from fediverdict.flights import Flights
 
 
+def new() -> Flights[str, Any]:
+    return Flights()
+
+
 async def test_the_task_runs_once_and_the_first_is_told_that_it_was():
-    flights, runs, go = Flights(), [], asyncio.Event()
+    flights, runs, go = new(), [], asyncio.Event()
 
     async def work():
         runs.append(1)
@@ -24,7 +29,7 @@ async def test_the_task_runs_once_and_the_first_is_told_that_it_was():
 
 
 async def test_different_keys_share_nothing():
-    flights = Flights()
+    flights = new()
 
     async def work():
         return object()
@@ -34,7 +39,7 @@ async def test_different_keys_share_nothing():
 
 
 async def test_all_may_leave_and_the_task_goes_on():
-    flights, ended, go = Flights(), asyncio.Event(), asyncio.Event()
+    flights, ended, go = new(), asyncio.Event(), asyncio.Event()
 
     async def work():
         await go.wait()
@@ -51,7 +56,7 @@ async def test_all_may_leave_and_the_task_goes_on():
 
 
 async def test_a_failure_is_told_to_all_and_the_next_starts_anew():
-    flights, failures = Flights(), [ValueError("once")]
+    flights, failures = new(), [ValueError("once")]
 
     async def work():
         await asyncio.sleep(0)
@@ -66,7 +71,7 @@ async def test_a_failure_is_told_to_all_and_the_next_starts_anew():
 
 
 async def test_closing_tells_those_who_wait_that_nothing_was_decided():
-    flights = Flights()
+    flights = new()
     asked = asyncio.create_task(flights.join("key", asyncio.Event().wait))
     await asyncio.sleep(0)
     flights.close()
@@ -77,7 +82,7 @@ async def test_closing_tells_those_who_wait_that_nothing_was_decided():
 
 
 async def test_one_who_is_cancelled_while_closing_is_cancelled():
-    flights = Flights()
+    flights = new()
     asked = asyncio.create_task(flights.join("key", asyncio.Event().wait))
     await asyncio.sleep(0)
     flights.close()

@@ -188,11 +188,11 @@ def late():
     go = asyncio.Event()
 
     async def match(_data, sha256):
-        made.seen.append(sha256)
+        vars(made)["seen"].append(sha256)
         await go.wait()
 
     made = Late(100, match)
-    made.go, made.seen = go, []
+    vars(made).update(go=go, seen=[])
     return made
 
 

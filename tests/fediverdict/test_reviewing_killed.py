@@ -94,6 +94,7 @@ def test_killed_again_and_again_it_ends_with_every_case_once(config, database_ur
     while True:
         command = [sys.executable, "-c", REVIEW, str(config)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
         if kills < 4:
             time.sleep(rng.uniform(0.0, 0.5))

@@ -9,6 +9,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from cache.settings import ReuseSettings
 from cache.tokens import Scope, create_token
+from cache.verdict import Decision
 from federation.settings import FederationSettings
 from fediverdict.api import MAX_WAIT_SECONDS, Api
 from fediverdict.config import Config, HttpSettings
@@ -47,9 +48,10 @@ async def judge(sqlite_store, asker):
     config = Config.model_validate({"reuse": {"grace_seconds": 3_600}})
     judgements = Judgements(config, load_policy("test"))
     pool = DecodePool(ScannerSettings(), Limits())
-    made = Judge(sqlite_store, judgements, pool, FakeScanner(), asker=asker)
+    scanner = FakeScanner()
+    made = Judge(sqlite_store, judgements, pool, scanner, asker=asker)
     yield made
-    made.scanner.gate.set()
+    scanner.gate.set()
     made.close()
 
 
@@ -69,7 +71,7 @@ async def serve(sqlite_store, judge):
         app.add_routes(api.routes())
         app.on_cleanup.append(api.close)
         clients.append(await TestClient(TestServer(app)).__aenter__())
-        clients[-1].api = api
+        vars(clients[-1])["api"] = api
         return clients[-1]
 
     yield one
@@ -240,7 +242,7 @@ async def test_when_all_jobs_are_under_way_one_more_is_a_503_that_leaves_its_pla
 
 
 async def answer():
-    return Answer("clean", "")
+    return Answer(Decision.CLEAN, "")
 
 
 async def test_of_the_jobs_that_ended_the_oldest_make_room_and_none_is_kept_too_long():
@@ -251,16 +253,21 @@ async def test_of_the_jobs_that_ended_the_oldest_make_room_and_none_is_kept_too_
         await made[-1].task
         await asyncio.sleep(0)
     assert [jobs.find(job.id, "one") for job in made] == [None, made[1], made[2]]
-    made[1].ended -= 100
+    made[1].ended = (made[1].ended or 0) - 100
     assert jobs.find(made[1].id, "one") is None
-    made[2].ended -= 99
+    made[2].ended = (made[2].ended or 0) - 99
     assert jobs.find(made[2].id, "one") is made[2]
     await jobs.close()
 
 
+async def never():
+    await asyncio.Event().wait()
+    return Answer(Decision.UNKNOWN, "")
+
+
 async def test_closing_cuts_off_the_jobs_under_way():
     jobs = Jobs(2, 100)
-    job = jobs.start("one", asyncio.Event().wait)
+    job = jobs.start("one", never)
     await asyncio.sleep(0)
     await jobs.close()
     assert job.task.cancelled()

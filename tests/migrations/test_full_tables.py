@@ -16,7 +16,7 @@ from cache.tables import metadata
 NUMBERS = (1, 2)
 
 
-def _value(column: sa.Column, number: int) -> object:
+def _value(column: "sa.Column[object]", number: int) -> object:
     """Return a value of the column's type; rows of one number refer to each other."""
     if column.foreign_keys:
         return number

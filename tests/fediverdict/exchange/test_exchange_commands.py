@@ -23,7 +23,7 @@ NOW = int(time.time())
 
 
 def near(code: bytes, bits: int) -> bytes:
-    return (int.from_bytes(code) ^ (2**bits - 1)).to_bytes(32)
+    return (int.from_bytes(code) ^ ((1 << bits) - 1)).to_bytes(32)
 
 
 def lookup(run, config, picture: bytes, code: bytes):
