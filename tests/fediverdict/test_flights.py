@@ -9,7 +9,7 @@ from fediverdict.errors import NotDecided
 from fediverdict.flights import Flights
 
 
-def new() -> Flights[str, Any]:
+def new() -> Flights[Any, Any]:
     return Flights()
 
 
