@@ -16,10 +16,11 @@ from contextlib import suppress
 from typing import Any, BinaryIO
 
 from scanner.classifiers.preprocess import Pixels, Preprocess
-from scanner.decoding.decode import read
+from scanner.decoding.decode import FORMATS, read
 from scanner.decoding.facts import facts_of, to_plain
 from scanner.decoding.framing import BrokenFrame, lengths, pack, parse
 from scanner.decoding.keyed import small_of
+from scanner.decoding.one_way import is_shown_one_way
 from scanner.decoding.picture import Picture
 from scanner.decoding.shown import as_shown
 from scanner.errors import OverLimit, ScannerError
@@ -85,6 +86,8 @@ class Child:
         """
         picture = self._held()
         if picture.frames_total != 1 or len(picture.frames) != 1:
+            return b""
+        if not is_shown_one_way(self._data, FORMATS):
             return b""
         try:
             shown = as_shown(picture, self._data, self._limits)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageCms, ImageDraw, ImageFont
 
 from scanner.decoding.fingerprint import sha256_of
 from scanner.decoding.keyed import (
@@ -198,6 +198,75 @@ def film():
     return target.getvalue()
 
 
+def with_profile(renamed=None):
+    """The photo with the usual profile; one of its tags, which nothing reads, may be renamed."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    target = io.BytesIO()
+    tags = profile[:1000]
+    assert tags.count(b"cprt") == 1
+    profile = tags.replace(b"cprt", renamed or b"cprt") + profile[1000:]
+    PHOTO.save(target, "PNG", icc_profile=profile)
+    return target.getvalue()
+
+
+async def test_the_usual_profile_leaves_a_picture_its_sketch(make):
+    assert (await facts(make(SECRET), with_profile())).keyed == sketch(PHOTO)
+
+
+def stepped_profile():
+    """The usual profile, but that its curves rise in two steps."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    at = profile.index(b"para")
+    profile[at : at + 14] = b"curv" + bytes(4) + (1).to_bytes(4, "big") + b"\x40\x00"  # power 64
+    return bytes(profile)
+
+
+async def test_a_picture_whose_profile_is_steep_has_no_sketch(make):
+    """It shows black as black: nothing but what it does to a few dots speaks against it."""
+    target, plain = io.BytesIO(), Image.new("RGB", PHOTO.size)
+    plain.save(target, "PNG", icc_profile=stepped_profile())
+    assert (await facts(make(SECRET), target.getvalue())).keyed is None
+    assert (await facts(make(SECRET), encode(plain, "PNG"))).keyed is not None
+
+
+def page():
+    """A white page of small text, nearly empty to a sketch."""
+    image = Image.new("RGB", (1240, 1754), "white")
+    font = ImageFont.load_default(24)
+    for line in range(48):
+        text = f"{line} the quick brown fox jumps over the lazy dog at noon, and so on to the end"
+        ImageDraw.Draw(image).text((60, 60 + 34 * line), text, "black", font)
+    return image
+
+
+def test_a_line_of_a_page_of_text_cannot_be_changed():
+    known = page()
+    changed = known.copy()
+    changed.paste(known.crop((60, 60, 1240, 94)).transpose(Image.Transpose.ROTATE_180), (60, 400))
+    assert not is_copy(sketch(known), sketch(changed))
+
+
+@pytest.mark.parametrize("share", [0.0005, 0.001, 0.002])
+@pytest.mark.parametrize("place", [(0, 0), (0.25, 0.25)], ids=["corner", "where blocks meet"])
+def test_a_red_stamp_is_seen_wherever_it_is(share, place):
+    stamped, side = PHOTO.copy(), round((share * PHOTO.width * PHOTO.height) ** 0.5)
+    at = tuple(
+        max(0, round(one * whole) - side // 2) for one, whole in zip(place, PHOTO.size, strict=True)
+    )
+    stamped.paste((220, 0, 0), (*at, at[0] + side, at[1] + side))
+    assert not is_copy(sketch(PHOTO), sketch(stamped))
+
+
+@pytest.mark.parametrize("ink", [0, 128])
+@pytest.mark.parametrize("size", [16, 24, 40])
+def test_a_caption_on_a_plain_ground_is_seen(size, ink):
+    known = Image.new("RGB", (1000, 1000), "white")
+    known.paste(PHOTO.resize((1000, 700)), (0, 300))
+    meme, font = known.copy(), ImageFont.load_default(size)
+    ImageDraw.Draw(meme).text((80, 120), "ONE DOES NOT SIMPLY", (ink,) * 3, font)
+    assert not is_copy(sketch(known), sketch(meme))
+
+
 async def test_a_decoded_picture_has_a_sketch_only_where_there_is_a_secret(make):
     data = encode(PHOTO, "PNG")
     assert (await facts(make(), data)).keyed is None
@@ -206,8 +275,16 @@ async def test_a_decoded_picture_has_a_sketch_only_where_there_is_a_secret(make)
 
 @pytest.mark.parametrize(
     "data",
-    [transparent(), with_gamma(), film(), encode(PHOTO.crop((0, 0, 640, 30)), "PNG")],
-    ids=["transparent", "gamma", "film", "very long"],
+    [
+        transparent(),
+        with_gamma(),
+        film(),
+        encode(PHOTO.crop((0, 0, 640, 30)), "PNG"),
+        encode(PHOTO.convert("CMYK"), "JPEG"),
+        with_profile(b"A2B0"),
+        with_profile(b"D2B1"),
+    ],
+    ids=["transparent", "gamma", "film", "very long", "four inks", "a table", "a float table"],
 )
 async def test_what_can_be_shown_in_more_than_one_way_has_no_sketch(make, data):
     assert (await facts(make(SECRET), data)).keyed is None
