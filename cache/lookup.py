@@ -25,6 +25,7 @@ from cache.near import NearCode, NearIndex, met_limit, split_variants
 from cache.prepared import Prepared
 from cache.tables import findings, images, issuers, pipelines, verdicts
 from cache.verdict import (
+    SELF,
     Basis,
     Evidence,
     Feed,
@@ -234,7 +235,7 @@ def evidence_of(
     return Evidence(
         tuple([matches[row_id] for row_id in sorted(matches)]),
         tuple([found[row_id] for row_id in sorted(found)]),
-        tuple(_twins_of(connection, twins, fingerprint)) if twins is not None else (),
+        _twins_beside(connection, twins, fingerprint, matches),
         cut=cut,
         compared=near is None or (bool(fingerprint.pdq) and fingerprint.pdq_quality is not None),
     )
@@ -273,12 +274,37 @@ def _guarded(connection: Connection, guards: Guards, hit: NearCode, pdq: bytes) 
     return hit
 
 
+def _twins_beside(
+    connection: Connection,
+    twins: Twins | None,
+    fingerprint: FingerprintLike,
+    matches: dict[int, Match],
+) -> tuple[Match, ...]:
+    """Return the verdicts on the picture's twins; of one that we judged itself, none are needed."""
+    if twins is None or _is_ours(matches):
+        return ()
+    return tuple(_twins_of(connection, twins, fingerprint))
+
+
 def _twins_of(
     connection: Connection, twins: Twins, fingerprint: FingerprintLike
 ) -> Iterable[Match]:
     for image_id, distance in twins.of(connection, fingerprint):
         rows = _VERDICTS_OF_TWIN.rows(connection, image_id=image_id)
         yield from (match_of(row, MatchKind.TWIN, distance) for row in rows)
+
+
+def _is_ours(matches: dict[int, Match]) -> bool:
+    """Tell whether we judged these very bytes, which goes before all twins or asks for a scan.
+
+    The hot path of a picture met again; one whose verdict ran out is scanned, as is right.
+    """
+    return any(
+        match.kind is MatchKind.EXACT
+        and match.verdict.issuer == SELF
+        and match.verdict.basis is Basis.MODEL
+        for match in matches.values()
+    )
 
 
 def _is_itself(hit: NearCode, fingerprint: FingerprintLike) -> bool:

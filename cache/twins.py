@@ -1,9 +1,10 @@
 """Finds the pictures here that one is nearly equal to, as `decide.near_clean` allows.
 
 Decides what a twin is: PDQ <= 10 bits and quality >= 80 on both sides, pHash <= 16 bits, the
-aspect ratio within 2 %, both still pictures; with `own` the secret sketches must be those of
-copies as well, and how these are compared is handed in. Not whether a twin makes anything clean:
-that is left to `decide`, and so are flags nearby. More twins than the limits are left out, which
+aspect ratio within 2 %, both still pictures, and their secret sketches those of copies; how these
+are compared is handed in. With `peers` as with `own`, which goes beyond the design: docs/decisions/
+0012 says why. Not whether a twin makes anything clean: that is left to `decide`, and so are flags
+nearby, and whose verdict on it counts. More twins than the limits are left out, which
 can only cost a scan.
 """
 
@@ -124,7 +125,7 @@ class PrintedTwins:
             and self._may_have_twins(other)
             and _bits(asked.phash, other.phash) <= PHASH_BITS
             and _is_alike(asked.shape, other.shape)
-            and (self._near_clean is not NearClean.OWN or self._copies(asked, other))
+            and self._copies(asked, other)
         )
 
     def _copies(self, asked: _Row, other: _Row) -> bool:

@@ -11,7 +11,7 @@ from cache.twins import PrintedTwins
 from fediverdict.config import Config
 from scanner.decoding.keyed import is_copy
 
-PEERS_RISK_PERCENT = 23
+PEERS_RISK_PERCENT = 0
 """Of pictures that somebody changed on purpose, how many `peers` takes for the known clean one:
 benchmarks/results/judgement_fooling.json, which a test holds it against."""
 
@@ -45,5 +45,7 @@ def warning(config: Config) -> str | None:
     return (
         f'decide.near_clean = "peers": in our measurements {PEERS_RISK_PERCENT} % of pictures that '
         "were changed on purpose (overlays, captions, crafted twins) passed for the clean ones "
-        'unscanned; "own" and "off" let none of them through, see docs/near-clean.md'
+        "unscanned. But copies pass that neither we nor a peer ever scanned: what trusted peers "
+        "call clean, in error or in bad faith, is clean here with all its near copies; "
+        '"own" relies on scans of our own alone, see docs/near-clean.md'
     )

@@ -10,7 +10,12 @@ from benchmarks.report import RESULTS
 PAGE = Path(__file__).parents[2] / "docs/near-clean.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 GROUPS = ("copy", "overlay", "sticker", "caption", "crop", "recoloured", "other frames", "crafted")
-SHOWN = {"off, own": "`off`", "own, own": "`own`", "peers, own": "`peers`"}
+SHOWN = {
+    "off, own": "`off`",
+    "own, own": "`own`",
+    "peers, peer's": "`peers`",
+    "peers without sketches, as first designed": "peers without sketches, as first designed",
+}
 
 
 def write(results: Path = RESULTS, page: Path = PAGE) -> None:

@@ -3,7 +3,7 @@
 Photos come from what is installed of scikit-image, scikit-learn and matplotlib (Python), from
 Debian's wallpaper packages, and from the demo; where they are fewer than asked for, drawn
 shapes fill up, and the count of each is told. Install for the full set:
-`pip install scikit-image scikit-learn matplotlib` and `apt-get install gnome-backgrounds
+`pip install fediverdict[bench]` and `apt-get install gnome-backgrounds
 mate-backgrounds plasma-workspace-wallpapers desktop-base`.
 """
 
@@ -62,7 +62,14 @@ def distinct(count: int) -> tuple[Photo, ...]:
         if photo.hashes.quality >= QUALITY_MIN and not any(_alike(photo, one) for one in found):
             found.append(photo)
     note(f"pictures: {told(found)}")
+    if absent := missing():
+        note(f"  without the photos of {', '.join(absent)}: install fediverdict[bench]")
     return tuple(found)
+
+
+def missing() -> list[str]:
+    """Return which of the packages whose photos are shown are not installed."""
+    return [package for package, folder in PACKAGES.items() if not _of_package(*folder)]
 
 
 def told(photos: "list[Photo] | tuple[Photo, ...]") -> str:

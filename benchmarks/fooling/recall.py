@@ -1,8 +1,8 @@
 """How many copies near matching finds, by transform, and how many strangers it takes for copies.
 
 At the design's radii: near is PDQ <= 31 with 8 variants, probable PDQ <= 40 or pHash <= 47, each
-at quality 50 or more; `own` is what `decide.near_clean = "own"` would reuse, `peers` the same
-without the secret sketch.
+at quality 50 or more; `keyed` is what `decide.near_clean` would reuse, `unkeyed` the same without
+the secret sketch.
 """
 
 import multiprocessing
@@ -24,7 +24,7 @@ PICTURES = 110
 TEMPLATES = 20
 PROCESSES = 2
 SECRET = bytes(range(32))
-COLUMNS = ("near %", "near or probable %", "PDQ <= 10 %", "pHash <= 16 %", "peers %", "own %")
+COLUMNS = ("near %", "near or probable %", "PDQ <= 10 %", "pHash <= 16 %", "unkeyed %", "keyed %")
 COPIES = ("JPEG q80", "JPEG q60", "WebP q80", "AVIF q60", "half size", "three quarters")
 """Copies as servers make them: what the goals of recall are about."""
 
@@ -55,7 +55,7 @@ def main() -> int:
         suite.add(Row(f"near, {name}", recall.rows[name][0], "%", 95))
     for column, what in enumerate(COLUMNS):
         found = strangers.rows["distinct pictures"][column]
-        if what in ("near %", "peers %", "own %"):
+        if what in ("near %", "unkeyed %", "keyed %"):
             suite.add(Row(f"false {what[:-2]} among {pairs} pairs", found, "", 0, "at most"))
         elif what == "near or probable %":  # a probable match costs a scan, and is no evidence
             suite.add(Row(f"false {what[:-2]} among {pairs} pairs", found, ""))

@@ -119,10 +119,11 @@ def test_the_aspect_ratio_may_differ_by_two_percent_and_no_more(store):
         assert not asked(store, copy(width=width, height=height)), (width, height)
 
 
-def test_with_peers_sketches_are_not_compared_but_must_be_there(store):
+def test_sketches_are_compared_with_peers_as_well(store):
     keep(store, CLEAN)
     peers = twins(NearClean.PEERS)
-    assert asked(store, copy(keyed=b"another"), peers)
+    assert asked(store, copy(), peers)
+    assert not asked(store, copy(keyed=b"another"), peers)
     assert not asked(store, copy(keyed=None), peers)
 
 

@@ -11,6 +11,7 @@ from benchmarks.fooling.crafted import apart, twin_of
 from benchmarks.scan.trusted_peer import let_peer_judge
 from cache.outcome import Reason
 from cache.tables import images
+from cache.twins import PrintedTwins
 from cache.verdict import Decision
 from fediverdict.config import Config
 from fediverdict.judge import Judge
@@ -134,10 +135,21 @@ async def test_what_was_met_before_the_setting_was_changed_has_no_twins(make):
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-@pytest.mark.parametrize("near_clean", ["off", "own"])
+@pytest.mark.parametrize("near_clean", SETTINGS)
 async def test_what_was_changed_is_scanned(make, near_clean, attack):
     judge = make(near_clean)
     await judge.judge(KNOWN)
+    assert (await judge.judge(ATTACKS[attack])).scanned
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+async def test_what_was_changed_of_a_picture_that_peers_call_clean_is_scanned(
+    make, sqlite_store, attack
+):
+    let_peer_judge(sqlite_store, [sha256_of(KNOWN)])
+    judge = make("peers")
+    assert not (await judge.judge(KNOWN)).scanned
+    assert not (await judge.judge(COPY)).scanned
     assert (await judge.judge(ATTACKS[attack])).scanned
 
 
@@ -149,10 +161,27 @@ def test_the_crafted_twin_has_the_hashes_of_the_clean_picture():
     assert phash <= 16
 
 
-async def test_with_peers_a_crafted_twin_passes_which_is_what_the_warning_says(make):
-    judge = make("peers")
+async def test_a_picture_that_we_scanned_ourselves_is_looked_up_without_its_twins(
+    make, monkeypatch
+):
+    judge = make("own")
     await judge.judge(KNOWN)
-    assert not (await judge.judge(ATTACKS["crafted"])).scanned
+    await judge.judge(COPY)  # known by its twin alone
+    asked = []
+    monkeypatch.setattr(PrintedTwins, "_of", lambda *_: asked.append(1) or [])
+    answer = await judge.judge(KNOWN)
+    assert (answer.decision, answer.scanned, asked) == (Decision.CLEAN, False, [])
+    await judge.look(COPY, sha256_of(COPY))
+    assert asked
+
+
+async def test_copies_of_copies_go_no_further_than_copies(make):
+    """What was answered unscanned clears nothing: nobody walks away from the known picture."""
+    judge = make("own")
+    await judge.judge(KNOWN)
+    assert not (await judge.judge(COPY)).scanned
+    look = await judge.look(jpeg(PHOTO, 75), sha256_of(jpeg(PHOTO, 75)))
+    assert {match.verdict.sha256 for match in look.evidence.twins} == {sha256_of(KNOWN)}
 
 
 async def test_once_a_changed_picture_is_flagged_nothing_near_it_is_clean_unscanned(make):
