@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select
 from cache.judgement import Judgement
 from cache.rows import insert_into
 from cache.tables import secrets
-from cache.verdict import Evidence, Feed, MatchKind
+from cache.verdict import SELF, Evidence, Feed, MatchKind, Verdict
 
 SECRET_BYTES = 32
 _INSTANCE = "instance"
@@ -42,22 +42,38 @@ def keyed_secret(secret: bytes) -> bytes:
     return hmac.digest(secret, b"keyed", "sha256")
 
 
-def audit_throw(secret: bytes, evidence: Evidence, sha256: bytes, judgement: Judgement) -> float:
-    """Return the audit throw in [0, 1) of the picture: HMAC over the content of the matched row.
+def audit_throw(
+    secret: bytes,
+    evidence: Evidence,
+    sha256: bytes,
+    judgement: Judgement,
+    *,
+    content: bytes | None = None,
+) -> float:
+    """Return the audit throw in [0, 1) of the picture: HMAC over its content, else its sha256.
 
-    Where rows differ in content the smallest counts, where none has any, that of the twins (else
-    who sends one picture in many variants throws many times), where there are none, `sha256`. Rows
-    of peers whose clean weight is 0 have no say: they could throw the dice for others.
+    `content` is what was computed here, never what a peer's row claims: a peer that saw one picture
+    pass would claim that picture's content for all its lies, and be audited no more. Where none of
+    a peer's clean rows that weigh is on the very picture, the smallest of its twins counts, else
+    who sends one picture in many variants throws many times.
     """
-    contents = sorted(
-        match.verdict.content
-        for match in evidence.matches
-        if match.verdict.feed is Feed.CLEAN
-        and match.kind in (MatchKind.EXACT, MatchKind.CONTENT)
-        and match.verdict.content is not None
-        and judgement.trust_in(match.verdict.issuer).largest_clean_weight
-    )
-    twins = sorted(match.verdict.content or match.verdict.sha256 for match in evidence.twins)
-    key = [*contents, *twins, sha256][0]
+    twins = sorted(_computed_here(match.verdict) for match in evidence.twins)
+    own = sha256 if content is None else content
+    key = twins[0] if twins and not _is_called_clean(evidence, judgement) else own
     digest = hmac.digest(secret, b"audit" + key, "sha256")
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53  # 53 bits fit a float below 1
+
+
+def _is_called_clean(evidence: Evidence, judgement: Judgement) -> bool:
+    """Tell whether a peer whose clean weighs anything says so of the very picture."""
+    return any(
+        match.verdict.feed is Feed.CLEAN
+        and match.kind in (MatchKind.EXACT, MatchKind.CONTENT)
+        and judgement.trust_in(match.verdict.issuer).largest_clean_weight
+        for match in evidence.matches
+    )
+
+
+def _computed_here(verdict: Verdict) -> bytes:
+    """Return what a twin is known by, leaving out what a peer claims of it."""
+    return (verdict.content if verdict.issuer == SELF else None) or verdict.sha256

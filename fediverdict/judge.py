@@ -344,7 +344,13 @@ class Judge:
             judgement,
             now=int(self._clock()),
             can_scan=can_scan,
-            throw=audit_throw(self._secret, found, query.fingerprint.sha256, judgement),
+            throw=audit_throw(
+                self._secret,
+                found,
+                query.fingerprint.sha256,
+                judgement,
+                content=query.fingerprint.content,
+            ),
         )
         return Look(query.fingerprint, found, outcome, query.media_type, query.inside)
 

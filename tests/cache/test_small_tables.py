@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import pytest
 
@@ -19,7 +20,7 @@ from cache.tokens import (
     delete_token,
     list_tokens,
 )
-from cache.verdict import Evidence, Feed
+from cache.verdict import Evidence, Feed, MatchKind
 from tests.cache.pictures import (
     BAD,
     GOOD,
@@ -120,25 +121,33 @@ def test_the_throw_is_the_same_for_a_picture_and_differs_with_secret_and_picture
     assert throw != audit_throw(SECRET, Evidence(), OTHER, HERE)
 
 
-def test_the_throw_goes_by_the_content_of_the_matched_row_so_that_rewrapping_throws_no_new_dice():
-    held = evidence(exact(verdict(GOOD, A, content=b"c" * 32)))
-    assert audit_throw(SECRET, held, PICTURE, HERE) == audit_throw(SECRET, held, OTHER, HERE)
-    elsewhere = evidence(
+def test_the_throw_goes_by_the_content_computed_here_so_that_rewrapping_throws_no_new_dice():
+    content, held = b"c" * 32, evidence(exact(verdict(GOOD, A, content=b"c" * 32)))
+    throw = audit_throw(SECRET, held, PICTURE, HERE, content=content)
+    assert throw == audit_throw(SECRET, held, OTHER, HERE, content=content)
+    assert throw != audit_throw(SECRET, held, PICTURE, HERE, content=b"d" * 32)
+    more = evidence(
         near(verdict(GOOD, A, content=b"a" * 32)),
         exact(verdict(BAD, B, feed=Feed.FLAGGED, content=b"a" * 32)),
         *held.matches,
     )
-    assert audit_throw(SECRET, elsewhere, PICTURE, HERE) == audit_throw(SECRET, held, PICTURE, HERE)
+    assert throw == audit_throw(SECRET, more, PICTURE, HERE, content=content)
+
+
+@pytest.mark.parametrize("computed", [None, b"d" * 32])
+def test_a_peer_cannot_claim_the_content_of_a_picture_that_it_saw_pass_for_all_its_lies(computed):
+    lies = [evidence(exact(verdict(GOOD, A, content=lucky * 32))) for lucky in (b"c", b"e")]
+    throws = {audit_throw(SECRET, lie, PICTURE, HERE, content=computed) for lie in lies}
+    assert throws == {audit_throw(SECRET, Evidence(), PICTURE, HERE, content=computed)}
 
 
 def test_a_peer_of_no_clean_weight_throws_no_dice_for_others():
-    held = evidence(exact(verdict(GOOD, A, content=b"c" * 32)))
-    more = evidence(exact(verdict(GOOD, C, content=b"a" * 32)), *held.matches)
-    assert audit_throw(SECRET, more, PICTURE, HERE) == audit_throw(SECRET, held, PICTURE, HERE)
+    twin = Evidence(twins=(replace(exact(verdict(GOOD, sha256=OTHER)), kind=MatchKind.TWIN),))
+    throw = audit_throw(SECRET, twin, PICTURE, HERE)
+    called = replace(twin, matches=evidence(exact(verdict(GOOD, C))).matches)
+    assert audit_throw(SECRET, called, PICTURE, HERE) == throw
     trusted_too = judgement(trust={A: trusted(), C: trusted(clean=1)})
-    assert audit_throw(SECRET, more, PICTURE, trusted_too) != audit_throw(
-        SECRET, held, PICTURE, trusted_too
-    )
+    assert audit_throw(SECRET, called, PICTURE, trusted_too) != throw
 
 
 def test_the_throw_is_even_and_below_one():
