@@ -42,6 +42,12 @@ BUSY_TIMEOUT_MS = 30_000
 CACHE_KIB = 8_192
 """KiB of pages that a connection to SQLite keeps; the system's own cache has the rest."""
 
+MAPPED_BYTES = 1 << 33
+"""How much of SQLite's file the connection that reads maps into memory, as far as SQLite lets it.
+
+Its own pages are dropped with every commit; mapped ones stay, and belong to the system.
+"""
+
 WRITER_CACHE_MIB = 64
 """MiB of pages that the one connection that writes may keep; it takes them as it meets them."""
 
@@ -236,6 +242,7 @@ class Store:
     def _hold_reader(self) -> Connection:
         connection = self._engine.connect().execution_options(**_HELD)
         connection.exec_driver_sql("PRAGMA query_only = ON")
+        connection.exec_driver_sql(f"PRAGMA mmap_size = {MAPPED_BYTES}")
         return connection
 
     def _open_reader(self) -> Connection:

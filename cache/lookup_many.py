@@ -108,7 +108,7 @@ def _exact(connection: Connection, fingerprints: Sequence[FingerprintLike]) -> l
         _by(_VERDICTS_EXACT.rows(connection, hashes), _SHA256),
         _by(_VERDICTS_CONTENT.rows(connection, contents), _CONTENT),
     )
-    found: tuple[Rows, Rows] = ({}, {})
+    found: tuple[Rows, Rows] | None = None
     if connection.execute(_ANY_FINDING).first() is not None:
         found = (
             _by(_FINDINGS_EXACT.rows(connection, hashes), -2),
@@ -117,7 +117,7 @@ def _exact(connection: Connection, fingerprints: Sequence[FingerprintLike]) -> l
     return [
         (
             {row[1]: match_of(row) for row in _of(one, said, _SHA256)},
-            {row[1]: finding_of(row[:-2]) for row in _of(one, found, -2)},
+            {row[1]: finding_of(row[:-2]) for row in _of(one, found, -2)} if found else {},
         )
         for one in fingerprints
     ]
@@ -133,13 +133,13 @@ def _by(rows: Iterable[Sequence[Any]], column: int) -> Rows:
 def _of(
     fingerprint: FingerprintLike, found: tuple[Rows, Rows], sha256: int
 ) -> Iterable[Sequence[Any]]:
-    """Give the rows on the picture, and those on others that equal it in content."""
+    """Return the rows on the picture, and those on others that equal it in content."""
     by_sha256, by_content = found
-    yield from by_sha256.get(fingerprint.sha256, ())
-    if fingerprint.content is not None:
-        for row in by_content.get(fingerprint.content, ()):
-            if row[sha256] != fingerprint.sha256:
-                yield row
+    exact = by_sha256.get(fingerprint.sha256, ())
+    alike = by_content.get(fingerprint.content, ()) if fingerprint.content is not None else ()
+    return (
+        [*exact, *(row for row in alike if row[sha256] != fingerprint.sha256)] if alike else exact
+    )
 
 
 def _near(
