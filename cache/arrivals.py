@@ -25,11 +25,15 @@ from sqlalchemy import (
 
 from cache.case_tables import arrivals, case_grounds, case_pictures, prints
 from cache.rows import batches
-from cache.tables import images, verdicts
+from cache.tables import images, issuers, verdicts
 from cache.verdict import Decision, Feed
 
 FOUND = frozenset({Decision.FLAGGED, Decision.REVIEW})
 """The decisions that a person has to look at."""
+
+
+LISTS = "list:"
+"""How the name of an issuer begins that is a hash list; what it says has no place in a feed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +75,18 @@ _CAME = _noting(or_(_PRINTED, _EQUALS_OURS), gone=False)
 _WENT = _noting(_RESTED_ON, gone=True)
 
 
-_ALL_FLAGS = insert(arrivals).from_select(
-    ["image_id", "issuer_id", "feed", "gone"],
-    select(images.c.id, _ISSUER, _FEED, literal(False)).where(
-        images.c.id.in_(
-            select(verdicts.c.image_id).where(
-                verdicts.c.issuer_id == _ISSUER,
-                verdicts.c.feed == _FEED,
-                verdicts.c.seq.is_not(None),  # a peer's; so says the index
-            )
-        ),
-        or_(_PRINTED, _EQUALS_OURS),
-    ),
-)
+def _noting_all(placed: ColumnElement[bool]) -> Insert:
+    theirs = select(verdicts.c.image_id).where(
+        verdicts.c.issuer_id == _ISSUER, verdicts.c.feed == _FEED, placed
+    )
+    rows = select(images.c.id, _ISSUER, _FEED, literal(False)).where(
+        images.c.id.in_(theirs), or_(_PRINTED, _EQUALS_OURS)
+    )
+    return insert(arrivals).from_select(["image_id", "issuer_id", "feed", "gone"], rows)
+
+
+_ALL_FLAGS = _noting_all(verdicts.c.seq.is_not(None))  # a peer's; so says the index
+_ALL_OF_A_LIST = _noting_all(verdicts.c.seq.is_(None))  # reads every verdict
 
 
 _LATER = arrivals.alias("later")
@@ -125,7 +128,9 @@ def note_arrivals(
 
 def note_flags_of(connection: Connection, issuer_id: int) -> None:
     """Note all flags of an issuer that bear on something here: it may weigh more than before."""
-    connection.execute(_ALL_FLAGS, {"issuer_id": issuer_id, "feed": int(Feed.FLAGGED)})
+    origin = connection.execute(select(issuers.c.origin).where(issuers.c.id == issuer_id))
+    noting = _ALL_OF_A_LIST if origin.scalar_one().startswith(LISTS) else _ALL_FLAGS
+    connection.execute(noting, {"issuer_id": issuer_id, "feed": int(Feed.FLAGGED)})
 
 
 def note_met(connection: Connection, met: Mapping[int, Decision], *, own_issuer_id: int) -> None:

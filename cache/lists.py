@@ -12,6 +12,7 @@ from hashlib import sha256 as sha256_of
 
 from sqlalchemy import Connection, delete, select
 
+from cache.arrivals import LISTS, note_arrivals
 from cache.errors import BadListName
 from cache.judgement import PeerState
 from cache.peer_rows import record_attestations, settle_peer_codes
@@ -22,7 +23,7 @@ from cache.tables import issuers, verdicts
 from cache.trust import add_peer, load_trust, set_trust
 from cache.verdict import Basis, Feed, Finding, Verdict
 
-PREFIX = "list:"
+PREFIX = LISTS
 LIFE_DAYS = 36_500
 """How long an entry stands: until it is removed."""
 
@@ -98,6 +99,8 @@ def drop_older(connection: Connection, issuer_id: int, *, stored_before: int) ->
     older = [verdicts.c.issuer_id == issuer_id, verdicts.c.received < stored_before]
     gone = connection.execute(select(verdicts.c.image_id).where(*older)).scalars().all()
     connection.execute(delete(verdicts).where(*older))
+    for feed in (Feed.CLEAN, Feed.FLAGGED):
+        note_arrivals(connection, issuer_id, feed, gone, gone=True)
     settle_peer_codes(connection, issuer_id, gone)
     return len(gone)
 
