@@ -12,7 +12,7 @@ from hashlib import sha256 as sha256_of
 from typing import NamedTuple
 
 import rfc8785
-from sqlalchemy import Connection, bindparam, exists, func, select
+from sqlalchemy import Connection, bindparam, exists, func, or_, select
 
 from cache.bulk import Bulk
 from cache.case_tables import prints
@@ -258,7 +258,10 @@ class NewFinding:
 def record_finding(
     connection: Connection, new: NewFinding, judgement: Judgement, *, now: int
 ) -> None:
-    """Append a person's finding; it holds for the picture and for its equals in content."""
+    """Append a person's finding; it holds for the picture and for its equals in content.
+
+    It is newer than what was found before, also where the clock was set back since.
+    """
     image_id = image_row(connection, new.sha256, now=now)
     content = connection.execute(
         select(images.c.content).where(images.c.id == image_id)
@@ -271,10 +274,19 @@ def record_finding(
             finding=new.finding.value,
             reason=new.reason,
             decided_by=new.decided_by,
-            decided=now,
+            decided=max(now, 1 + _decided_last(connection, image_id, content, new.rule)),
         )
     )
     settle_codes(connection, equal_images(connection, image_id), judgement, now=now)
+
+
+def _decided_last(connection: Connection, image_id: int, content: bytes | None, rule: str) -> int:
+    """Return when a person last found something of a rule on this picture or its equals; or 0."""
+    here = findings.c.image_id == image_id
+    if content is not None:
+        here = or_(here, findings.c.content == content)
+    last = select(func.max(findings.c.decided)).where(here, findings.c.rule == rule)
+    return int(connection.execute(last).scalar_one() or 0)
 
 
 def settle_codes(
