@@ -97,14 +97,19 @@ def decide_case(
             words = (decision.finding, decision.reason, decision.decided_by)
             new = NewFinding(member.sha256, rule, *words)
             record_finding(connection, new, judgement, now=now)
-        may_publish = one_by_one and _is_shared(connection, member.image_id, shared)
-        _publish(connection, member, decision, judgement, may_publish, now)
         covered |= equal_images(connection, member.image_id)
         covered |= {other.image_id for other in members if other.key == member.key}
     covered |= _equals_in_cases(connection, chosen)
     touched = _settle_pictures(connection, covered, decision)
-    for touched_id in sorted(touched | {case_id}):
-        _settle_case(connection, touched_id, decision, now)
+    freed = [
+        touched_id
+        for touched_id in sorted(touched | {case_id})
+        if _settle_case(connection, touched_id, decision, now)
+    ]
+    for member in chosen:
+        may_publish = one_by_one and _is_shared(connection, member.image_id, shared)
+        _publish(connection, member, decision, judgement, may_publish, now)
+    _catch_up(connection, freed, judgement, now)
     _free(connection, covered, now)
     compare(connection, covered, judgement, now=now)
     look_again_at(connection, touched | {case_id})
@@ -265,8 +270,11 @@ def _undecided(
     }
 
 
-def _settle_case(connection: Connection, case_id: int, decision: CaseDecision, now: int) -> None:
-    """Let a case stand as its pictures were decided, all of them; an embargo comes at once."""
+def _settle_case(connection: Connection, case_id: int, decision: CaseDecision, now: int) -> bool:
+    """Let a case stand as its pictures were decided, all of them; an embargo comes at once.
+
+    Tells whether an embargo ended.
+    """
     of_case = select(case_pictures.c.image_id).where(case_pictures.c.case_id == case_id)
     embargo = any(
         one.finding is Finding.ESCALATED
@@ -274,10 +282,26 @@ def _settle_case(connection: Connection, case_id: int, decision: CaseDecision, n
         for found in findings_of_images(connection, some).values()
         for one in found
     )
-    connection.execute(update(cases).where(cases.c.id == case_id).values(embargo=embargo))
+    of_this = cases.c.id == case_id
+    before = bool(connection.execute(select(cases.c.embargo).where(of_this)).scalar_one())
+    connection.execute(update(cases).where(of_this).values(embargo=embargo))
     if (state := settled_state(connection, case_id)) is not None:
         said = f"{decision.decided_by}: {decision.reason}"
         set_state(connection, case_id, state, said, now=now)
+    return before and not embargo
+
+
+def _catch_up(
+    connection: Connection, case_ids: Sequence[int], judgement: Judgement, now: int
+) -> None:
+    """Bring what stands in the feeds in line, where an embargo held that back; attest nothing."""
+    for case_id in case_ids:
+        for member in _members(connection, case_id):
+            found = findings_of_images(connection, [member.image_id]).get(member.image_id, ())
+            rules = tuple(one.rule for one in found if one.finding is Finding.DISMISSED)
+            finding = Finding.DISMISSED if rules else Finding.UPHELD
+            decision = CaseDecision(finding, rules, "", "")
+            _publish(connection, member, decision, judgement, may_publish=False, now=now)
 
 
 def _free(connection: Connection, image_ids: set[int], now: int) -> None:

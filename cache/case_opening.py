@@ -221,13 +221,12 @@ class _Picture:
         return True
 
     def _follow_persons(self, case_id: int, found: Finding) -> None:
-        """Let the case stand as persons decided the last of its pictures."""
-        if (state := settled_state(self.connection, case_id)) is None:
-            return
-        set_state(self.connection, case_id, state, self.one.sentence, now=self.now)
+        """Let the case stand as persons decided the last of its pictures; an embargo is at once."""
         if found is Finding.ESCALATED:
             embargo = update(cases).where(cases.c.id == case_id).values(embargo=True)
             self.connection.execute(embargo)
+        if (state := settled_state(self.connection, case_id)) is not None:
+            set_state(self.connection, case_id, state, self.one.sentence, now=self.now)
 
     def _restore(self, case_id: int) -> None:
         """Let the picture go by itself, as `undo.auto` allows."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy import Connection, select
 
+from cache.case_tables import case_pictures, cases
 from cache.feed_tables import feed_rows
 from cache.judgement import Judgement, PipelineTerms
 from cache.lookup import findings_of_image, verdicts_of_image
@@ -55,9 +56,9 @@ def publish_verdict(
 ) -> None:
     """Bring the feeds in line with a verdict of ours and with what persons found of its picture.
 
-    A picture under escalation changes nothing; one that a person upheld, or that another current
-    verdict of ours flags, never enters the clean feed; one whose flagged rules are all dismissed
-    enters neither.
+    A picture under embargo (escalated, or in a case with one that is) changes nothing; one that a
+    person upheld, or that another current verdict of ours flags, never enters the clean feed; one
+    whose flagged rules are all dismissed enters neither.
     """
     image_row(connection, verdict.sha256, now=now)
     if (wanted := _wanted(connection, verdict, judgement, now)) is not None:
@@ -78,12 +79,15 @@ def publish_finding(
     """Bring the feeds in line with the newest findings on a picture of ours, `rule` and others.
 
     Upheld enters the flagged feed; dismissed retracts what stood there; while any rule is
-    escalated nothing changes, and what was held back then follows with the next finding. The
+    escalated, or the case under embargo, nothing changes, and what was held back then follows
+    with the next finding. The
     model's own rows of the picture follow, where they stand in a feed.
     """
     image_id = image_row(connection, sha256, now=now)
     found = {found.rule: found for found in findings_of_image(connection, image_id)}
     if any(finding.finding is Finding.ESCALATED for finding in found.values()):
+        return
+    if _is_under_embargo(connection, image_id):
         return
     for verdict in _published(connection, image_id):
         publish_verdict(connection, verdict, judgement, now=now)
@@ -91,7 +95,7 @@ def publish_finding(
         newest = found.get(name)
         upheld = newest is not None and newest.finding is Finding.UPHELD
         leaves = name != TEST_CARD and not is_test_card(sha256, _content(connection, image_id))
-        decided = newest.decided if newest else now
+        decided = min(newest.decided, now) if newest else now  # readers refuse what is to come
         human = _human(connection, sha256, name, decided, now)
         settle(connection, human, Feed.FLAGGED if upheld and leaves else None)
 
@@ -176,7 +180,7 @@ def _wanted(
         select(images.c.id).where(images.c.sha256 == verdict.sha256)
     ).scalar_one_or_none()
     found = {found.rule: found.finding for found in findings_of_image(connection, image_id or 0)}
-    if Finding.ESCALATED in found.values():
+    if Finding.ESCALATED in found.values() or _is_under_embargo(connection, image_id or 0):
         return None
     feed = _entered(verdict, judgement, found)
     if feed is Feed.CLEAN and any(
@@ -186,6 +190,16 @@ def _wanted(
     ):
         feed = None
     return _statement(connection, verdict, feed, now), feed
+
+
+def _is_under_embargo(connection: Connection, image_id: int) -> bool:
+    """Tell whether the picture stands in a case of which any picture is escalated."""
+    held = (
+        select(cases.c.id)
+        .join(case_pictures, case_pictures.c.case_id == cases.c.id)
+        .where(case_pictures.c.image_id == image_id, cases.c.embargo)
+    )
+    return connection.execute(held.limit(1)).first() is not None
 
 
 def _entered(verdict: Verdict, judgement: Judgement, found: Mapping[str, Finding]) -> Feed | None:
