@@ -1,14 +1,15 @@
 """Keeps the grounds of pictures in cases: what lapsed is marked, what came is added.
 
-A ground is never deleted: the history of a case is made of them. One that lapsed and stands again
-is the same row. Decides how many of one picture are kept; what follows is left to `case_opening`.
-Wants a write transaction.
+The history of a case is made of them, so that what lapsed is kept, up to a number. One that lapsed
+and stands again is the same row. Decides how many of one picture are kept; what follows is left to
+`case_opening`. Wants a write transaction.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import Connection, delete, or_, select, update
 
 from cache.case_evidence import Decided, Ground
 from cache.case_tables import case_grounds
@@ -17,6 +18,12 @@ from cache.tables import images, issuers
 
 MAX_GROUNDS = 64
 """How many grounds of one picture a case keeps, those that made the decision first."""
+
+MAX_LAPSED = 64
+"""How many grounds of one picture are kept that lapsed, the newest."""
+
+ACTED_SECONDS = 3_600
+"""How long the blast-radius breaker counts an action, see `blast`."""
 
 Key = tuple[int, int, str, str]
 KEY = ("issuer_id", "of_image_id", "kind", "rule")
@@ -95,7 +102,10 @@ def settle_grounds(
     *,
     now: int,
 ) -> Settled:
-    """Let exactly these grounds of a picture stand; those that lapsed are kept, marked."""
+    """Let exactly these grounds of a picture stand, as many as are kept.
+
+    Those that lapsed are marked, and the newest of them kept.
+    """
     rows = connection.execute(
         select(case_grounds, issuers.c.origin)
         .join(issuers, issuers.c.id == case_grounds.c.issuer_id)
@@ -103,14 +113,18 @@ def settle_grounds(
         .where(case_grounds.c.gone.is_(None))
     ).all()
     held = {(row.issuer_id, row.of_image_id, row.kind, row.rule): row for row in rows}
-    standing_now = {one.key: one for one in standing}
+    all_standing = {one.key for one in standing}
+    standing_now = {one.key: one for one in _kept(standing)}
     lapsed = [
         Lapse(row.id, row.origin, row.expires)
         for key, row in held.items()
-        if key not in standing_now
+        if key not in all_standing
     ]
-    for some in batches([one.row_id for one in lapsed]):
+    left = [row.id for key, row in held.items() if key not in standing_now]  # some for want of room
+    for some in batches(left):
         _set(connection, some, gone=now)
+    if left:
+        _forget_lapsed(connection, case_id, image_id, now)
     renewed = [
         (held[key].id, one.ground.expires)
         for key, one in standing_now.items()
@@ -125,8 +139,7 @@ def settle_grounds(
     ]
     for some in batches(acting):  # they asked for review before: now the action counts
         _set(connection, some, acted=True, added=now)
-    room = max(0, MAX_GROUNDS - (len(held) - len(lapsed)))
-    came = [one for key, one in standing_now.items() if key not in held][:room]
+    came = [one for key, one in standing_now.items() if key not in held]
     add_grounds(connection, case_id, image_id, came, now=now)
     return Settled(lapsed, len(came), len(renewed))
 
@@ -142,7 +155,7 @@ def add_grounds(
     """Add grounds of a picture, at most MAX_GROUNDS; one that lapsed stands again."""
     rows = [
         _values(one) | {"case_id": case_id, "image_id": image_id, "added": now}
-        for one in grounds[:MAX_GROUNDS]
+        for one in _kept(grounds)
     ]
     if rows:
         insert = insert_into(connection, case_grounds)
@@ -150,6 +163,37 @@ def add_grounds(
         again = {**{name: insert.excluded[name] for name in _AGAIN}, "acted": acted}
         key = ["case_id", "image_id", *KEY]
         connection.execute(insert.on_conflict_do_update(index_elements=key, set_=again), rows)
+
+
+def _kept(grounds: Sequence[StoredGround]) -> list[StoredGround]:
+    """Return MAX_GROUNDS of them, the first of each issuer and rule before any second one.
+
+    Else one peer that says much would leave no room for whoever makes the decision with it, and
+    nothing would follow when that one retracts.
+    """
+    seen: Counter[tuple[int, str]] = Counter()
+    ranked: list[tuple[int, StoredGround]] = []
+    for one in grounds:
+        of_issuer = one.issuer_id, one.ground.rule
+        ranked.append((seen[of_issuer], one))
+        seen[of_issuer] += 1
+    return [one for _, one in sorted(ranked, key=lambda pair: pair[0])[:MAX_GROUNDS]]
+
+
+def _forget_lapsed(connection: Connection, case_id: int, image_id: int, now: int) -> None:
+    """Keep the newest MAX_LAPSED that lapsed, else a peer that changes its mind fills the disk.
+
+    What acted within the last hour stays: it counts in the blast radius.
+    """
+    surplus = (
+        select(case_grounds.c.id)
+        .where(case_grounds.c.case_id == case_id, case_grounds.c.image_id == image_id)
+        .where(case_grounds.c.gone.is_not(None))
+        .where(or_(~case_grounds.c.acted, case_grounds.c.added <= now - ACTED_SECONDS))
+        .order_by(case_grounds.c.gone.desc(), case_grounds.c.id.desc())
+        .offset(MAX_LAPSED)
+    )
+    connection.execute(delete(case_grounds).where(case_grounds.c.id.in_(surplus)))
 
 
 def _values(one: StoredGround) -> dict[str, object]:
