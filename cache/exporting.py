@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from cache.judgement import Judgement
 from cache.tables import codes, findings, images, issuers, pipelines, verdicts
@@ -41,10 +41,12 @@ def export_verdicts(
 
 
 def export_findings(connection: Connection) -> Iterator[Exported]:
-    """Give what persons here found, oldest first, without who and why."""
+    """Give what persons here found last of each picture and rule, without who and why."""
     columns = (images.c.sha256, images.c.content, images.c.pdq, images.c.pdq_quality)
     found = (findings.c.rule, findings.c.finding, findings.c.decided)
+    last = select(func.max(findings.c.id)).group_by(findings.c.image_id, findings.c.rule)
     statement = select(*columns, *found).join_from(findings, images).order_by(findings.c.id)
+    statement = statement.where(findings.c.id.in_(last))
     for row in connection.execute(statement, execution_options={"yield_per": ROWS}):
         if not is_test_card(row.sha256, row.content):
             person = {"rule": row.rule, "finding": row.finding, "issued": row.decided}

@@ -86,11 +86,15 @@ def list_command(context: Context, as_json: bool) -> None:
 
 
 @allow_group.command()
-@click.argument("entry", type=click.IntRange(min=1))
+@click.argument("entry", type=click.IntRange(min=1, max=2**53))
+@json_option
 @pass_context
-def remove(context: Context, entry: int) -> None:
+def remove(context: Context, entry: int, as_json: bool) -> None:
     """Remove ENTRY, by the number that `allow list` shows."""
     gone = context.store.write_now(disallow, entry)
+    if as_json:
+        print_json(_entry_json(gone))
+        return
     click.echo(f"entry {gone.id} is removed ({printable(gone.reason)})")
 
 

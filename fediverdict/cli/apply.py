@@ -35,7 +35,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @click.command()
-@click.argument("run", metavar="[RUN]", type=int, required=False)
+@click.argument("run", metavar="[RUN]", type=click.IntRange(0, 2**53), required=False)
 @action_options
 @click.option("--output", type=click.Path(path_type=Path), help="Report to a file, .csv or .jsonl.")
 @json_option

@@ -24,6 +24,7 @@ from cache.rows import batches
 from cache.settings import hundredths
 from cache.verdict import SELF
 from fediverdict.cli.context import Context, json_option, pass_context, print_json
+from fediverdict.cli.peer_options import find_peer
 from fediverdict.cli.peers import WEIGHT
 from fediverdict.errors import UsageError, UserError
 from fediverdict.exchange.files import opened, write_codes, write_csv, write_jsonl
@@ -42,7 +43,7 @@ FOREVER = 2**62
 
 @click.command("export")
 @click.option("--format", "kind", type=click.Choice(FORMATS), default="jsonl", show_default=True)
-@click.option("--issuer", default=SELF, show_default=True, help="A peer's origin, or list:NAME.")
+@click.option("--issuer", default=SELF, show_default=True, help="A peer, or list:NAME.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Else to stdout.")
 @pass_context
 def export_command(context: Context, kind: Format, issuer: str, output: Path | None) -> None:
@@ -54,6 +55,8 @@ def export_command(context: Context, kind: Format, issuer: str, output: Path | N
     """
     if kind in ("pdq", "piefed") and issuer != SELF:
         raise UsageError(f"--format {kind} writes our own codes; leave --issuer away")
+    if issuer != SELF:
+        issuer = context.store.read_now(find_peer, issuer).origin
     with opened(output) as out:
         number = context.store.read_now(_export, _judgements(context), kind, issuer, out)
     click.echo(f"{number} rows written" + (f" to {output}" if output else ""), err=True)
@@ -94,7 +97,7 @@ class Wanted:
     "--format", "kind", type=click.Choice(["auto", *FORMATS]), default="auto", show_default=True
 )
 @click.option("--replace", is_flag=True, help="The file is the whole list: drop what it lacks.")
-@click.option("--drop", is_flag=True, help="Remove the list.")
+@click.option("--drop", is_flag=True, help="Remove all its entries.")
 @click.option("--flag", type=WEIGHT, default=1.0, show_default=True, help="Weight of a new list.")
 @click.option("--clean", type=WEIGHT, default=0.0, show_default=True, help="Of its clean verdicts.")
 @click.option("--exchange", type=click.Choice(exchanges()), help="Ask this signal exchange.")

@@ -107,7 +107,7 @@ def read_picture(path: Path, limit_bytes: int) -> bytes:
         with path.open("rb") as file:
             return file.read(limit_bytes + 1)
     except FileNotFoundError as error:
-        raise UsageError(f"there is no file {path}, and it is no SHA-256 in hex") from error
+        raise UsageError(f"there is no file {path}, and it is no hash of 64 hex digits") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cache.lists import Entry
+from cache.lists import LIFE_DAYS, SECONDS_PER_DAY, Entry
 from cache.rules import is_label
 from cache.verdict import Basis, Feed, Finding, Verdict
 from scanner.classifiers.pipeline import FIELDS, pipeline_id
@@ -86,13 +86,14 @@ def _common(
     total = _number(value.get("frames_total", 1), MAX_FRAMES)
     flagged = basis is Basis.HUMAN or bool(value.get("flags")) or seen < total
     pdq = value.get("pdq")
+    issued = _number(value["issued"], MAX_TIME)
     return Verdict(
         issuer="",
         sha256=hash_of(value["sha256"], "sha256"),
         feed=Feed.FLAGGED if flagged else Feed.CLEAN,
         basis=basis,
-        issued=_number(value["issued"], MAX_TIME),
-        expires=_number(value["expires"], MAX_TIME),
+        issued=issued,
+        expires=_expiry(value, basis, issued),
         content=hash_of(value["content"], "content") if value.get("content") else None,
         pdq=hash_of(pdq, "pdq") if pdq else None,
         pdq_quality=quality_of(value.get("pdq_quality", 0)) if pdq else None,
@@ -103,6 +104,13 @@ def _common(
         frames_seen=seen,
         frames_total=total,
     )
+
+
+def _expiry(value: Mapping[str, Any], basis: Basis, issued: int) -> int:
+    """Return when a verdict ends; what a person found ends with the list if no date is given."""
+    if basis is Basis.HUMAN and value.get("expires") is None:
+        return issued + LIFE_DAYS * SECONDS_PER_DAY
+    return _number(value["expires"], MAX_TIME)
 
 
 def _scores(value: Any) -> dict[str, int | None]:

@@ -286,8 +286,10 @@ def test_an_entry_is_added_by_picture_or_pdq_listed_and_removed(config, run, tmp
     listed = json.loads(run("allow", "list", "--json", config=config).out)
     assert [one["reason"] for one in listed] == ["a meme"]
     assert entry["pdq"] in run("allow", "list", config=config).out
-    assert run("allow", "remove", entry["id"], config=config).code == 0
+    gone = run("allow", "remove", entry["id"], "--json", config=config)
+    assert (gone.code, json.loads(gone.out)["id"]) == (0, entry["id"])
     assert run("allow", "remove", entry["id"], config=config).code == 3
+    assert run("allow", "remove", 2**70, config=config).code == 2
     assert "empty" in run("allow", "list", config=config).out
 
 

@@ -284,6 +284,7 @@ def test_strip_is_refused_for_what_is_no_folder(run, config):
 
 def test_calls_that_make_no_sense_are_refused(run, config, scanned):
     is_one_sentence(run("apply", "9", config=config), 3, "no run 9")
+    assert run("apply", 2**70, config=config).code == 2
     both = run("apply", "1", "--strip", "--action", "delete", "--yes", config=config)
     is_one_sentence(both, 2, "--strip")
     clean = run("apply", "1", "--action", "delete", "--decision", "clean", "--yes", config=config)

@@ -200,3 +200,24 @@ def test_an_exchange_is_asked_through_the_library(run, config, tmp_path):
         config=config,
     )
     assert (bad.code, "environment is one of" in bad.err) == (2, True)
+
+
+def test_what_persons_found_last_is_exported_and_can_be_imported(run, config, tmp_path):
+    def write(connection, judgement):
+        for picture, finding in ((5, "upheld"), (6, "upheld"), (6, "dismissed"), (7, "escalated")):
+            found = NewFinding(bytes([picture]) * 32, RULE, Finding(finding), "why", "who")
+            record_finding(connection, found, judgement, now=NOW)
+
+    store(config, write)
+    for kind in ("jsonl", "csv"):
+        path = tmp_path / f"out.{kind}"
+        assert run("export", "--format", kind, "--output", path, config=config).code == 0
+        told = run("import", path, "--list", f"as-{kind}", "--json", config=config)
+        assert (told.code, json.loads(told.out)["stored"]) == (0, 1)
+        rows = run("export", "--issuer", f"list:as-{kind}", config=config).out.splitlines()
+        assert [json.loads(row)["sha256"] for row in rows] == ["05" * 32]
+
+
+def test_an_export_of_a_stranger_is_refused(run, config):
+    refused = run("export", "--issuer", "https://nobody.example", config=config)
+    assert (refused.code, "is no peer known here" in refused.err) == (2, True)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache.lists import Entry
+from cache.lists import LIFE_DAYS, SECONDS_PER_DAY, Entry
 from cache.verdict import Basis, Feed, Finding
 from fediverdict.exchange.lines import FORMATS, LINE_CHARACTERS, BadLine, guess, read_rows
 from fediverdict.exchange.rows import MAX_LABELS, MAX_SCORE, Judged
@@ -180,3 +180,10 @@ def test_any_value_in_any_place_is_read_or_refused_in_one_sentence(base, name, v
         rows(json.dumps(base | {name: value}), "jsonl")
     except BadLine as refused:
         assert str(refused)
+
+
+@pytest.mark.parametrize("expires", [{}, {"expires": None}])
+def test_a_finding_without_an_end_stands_as_long_as_an_entry(expires):
+    line = {name: value for name, value in HUMAN.items() if name != "expires"} | expires
+    [row] = rows(json.dumps(line), "jsonl")
+    assert row.verdict.expires == HUMAN["issued"] + LIFE_DAYS * SECONDS_PER_DAY
