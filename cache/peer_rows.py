@@ -34,7 +34,7 @@ from cache.retractions import (
     retracted_early,
 )
 from cache.rows import batches
-from cache.tables import issuers, label_weights, verdicts
+from cache.tables import codes, issuers, label_weights, verdicts
 from cache.verdict import Feed, Verdict
 
 T = TypeVar("T", bound=Hashable)
@@ -109,12 +109,11 @@ def settle_peer_codes(
 
     `image_ids` None means all of them, for when its weight changed.
     """
-    wanted: dict[int, Code | None] = (
-        dict.fromkeys(_flagged_images(connection, issuer_id))
-        if image_ids is None
-        else dict.fromkeys(image_ids)
-    )
-    if flags_weigh(connection, issuer_id):
+    weigh = flags_weigh(connection, issuer_id)
+    if image_ids is None:
+        image_ids = (_flagged_images if weigh else _with_codes)(connection, issuer_id)
+    wanted: dict[int, Code | None] = dict.fromkeys(image_ids)
+    if weigh:
         for some in batches(list(wanted)):
             wanted |= _codes_of(connection, issuer_id, some)
     set_codes(connection, issuer_id, wanted)
@@ -204,6 +203,12 @@ def _flagged_images(connection: Connection, issuer_id: int) -> Sequence[int]:
         .scalars()
         .all()
     )
+
+
+def _with_codes(connection: Connection, issuer_id: int) -> Sequence[int]:
+    """Return the pictures of which a code of this peer stands: far fewer than it has rows."""
+    standing = select(codes.c.image_id).where(codes.c.issuer_id == issuer_id, ~codes.c.withdrawn)
+    return connection.execute(standing).scalars().all()
 
 
 def _codes_of(

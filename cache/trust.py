@@ -13,7 +13,7 @@ from cache import cases
 from cache.agreement import audit_rate
 from cache.errors import UnknownPeer
 from cache.judgement import LabelTrust, PeerState, Trust
-from cache.peer_rows import settle_peer_codes
+from cache.peer_rows import flags_weigh, settle_peer_codes
 from cache.rows import insert_into
 from cache.settings import PeerDefaults, hundredths
 from cache.tables import issuers, label_weights, verdicts
@@ -73,7 +73,7 @@ def set_trust(connection: Connection, origin: str, trust: Trust) -> None:
     The peer's codes enter or leave the near-match index when its flag weight leaves or meets 0.
     """
     row_id = peer_id(connection, origin)
-    before = load_trust(connection)[origin]
+    before, weighed = load_trust(connection)[origin], flags_weigh(connection, row_id)
     connection.execute(
         issuers.update()
         .where(issuers.c.id == row_id)
@@ -89,7 +89,8 @@ def set_trust(connection: Connection, origin: str, trust: Trust) -> None:
         )
     )
     _set_labels(connection, row_id, trust)
-    settle_peer_codes(connection, row_id)
+    if not (weighed and flags_weigh(connection, row_id)):  # else its codes stand already
+        settle_peer_codes(connection, row_id)
     if (changed := _what_changed(before, trust)) is not None:
         cases.recheck_issuer(connection, row_id, reason=f"{origin} {changed}")
 

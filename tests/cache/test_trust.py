@@ -3,13 +3,16 @@
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
+from sqlalchemy.engine import Engine
 
 from cache.case_tables import case_grounds, cases
+from cache.codes import Code, set_codes
 from cache.errors import UnknownPeer
 from cache.judgement import LabelTrust, PeerState, Trust
 from cache.record import image_row
 from cache.settings import PeerDefaults
+from cache.tables import codes, issuers
 from cache.trust import add_peer, end_weight, load_trust, set_state, set_trust, without_weight
 from cache.trust_tables import agreements
 
@@ -121,3 +124,46 @@ def test_the_audit_rate_of_now_follows_the_record_and_never_what_is_stored(
     store.write_now(set_trust, A, trust)
     assert store.read_now(load_trust)[A] == trust
     assert store.read_now(load_trust)[B].audit_rate == 1.0
+
+
+def code_of_the_peer(store, peer):
+    """Let a code of the first peer stand; gives whether it still does."""
+
+    def make(connection):
+        image_id = image_row(connection, b"c" * 32, now=NOW)
+        set_codes(connection, peer, {image_id: Code(b"\x01" * 32, 100)})
+
+    store.write_now(make)
+    standing = select(codes.c.id).where(~codes.c.withdrawn)
+    return lambda: len(store.read_now(lambda c: c.execute(standing).all()))
+
+
+@pytest.mark.parametrize(
+    ("change", "stand"), [({"clean": 0}, 1), ({"flag": 0}, 0), ({"state": PeerState.SUSPENDED}, 0)]
+)
+def test_codes_leave_with_the_flag_weight_alone_and_nobody_reads_every_verdict_for_it(
+    sqlite_store, change, stand
+):
+    peer = sqlite_store.write_now(add_peer, A, PeerDefaults(), now=NOW)
+    sqlite_store.write_now(set_trust, A, TRUSTED)
+    standing = code_of_the_peer(sqlite_store, peer)
+    seen = []
+
+    def note(_connection, _cursor, statement, *_):
+        seen.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        sqlite_store.write_now(set_trust, A, replace(TRUSTED, **change))
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert standing() == stand
+    assert seen
+    assert not [one for one in seen if one.startswith("SELECT verdicts.")]
+
+
+def test_codes_that_a_cut_off_panic_left_go_with_the_next_change(store, peer):
+    standing = code_of_the_peer(store, peer)
+    store.write_now(lambda c: c.execute(issuers.update().values(state="observed")))
+    store.write_now(set_state, A, PeerState.SUSPENDED)
+    assert standing() == 0
