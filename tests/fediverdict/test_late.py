@@ -166,6 +166,15 @@ async def test_a_match_that_fails_is_made_at_the_next_ask(judge, store, monkeypa
     assert fingerprinted(store, PICTURE)
 
 
+async def test_what_could_not_be_matched_is_not_answered_first_again(judge, store, monkeypatch):
+    paged(store, trust_peer(store), verdict(PICTURE, seq=1))
+    monkeypatch.setattr(judge, "_open", None)
+    assert (await judge.judge(PICTURE, hasty=True)).decision is Decision.CLEAN
+    await matched(judge)
+    with pytest.raises(TypeError):
+        await judge.judge(PICTURE, hasty=True)
+
+
 async def test_a_picture_at_the_byte_limit_is_answered_first_and_one_past_it_is_not(make, store):
     trust_peer(store)
     other = png(GREEN, 2)
@@ -224,6 +233,23 @@ async def test_nothing_is_answered_first_while_one_waits_too_long(late, monkeypa
     now[0] += 0.001
     assert not late.has_room(1, b"2")
     late.go.set()
+
+
+async def test_as_many_failures_as_the_limit_are_remembered_and_past_it_the_oldest_is_let_go(
+    monkeypatch,
+):
+    async def fail(_data, _sha256):
+        raise OSError
+
+    monkeypatch.setattr("fediverdict.late.MAX_FAILED", 2)
+    late = Late(100, fail)
+    for name in (b"1", b"2"):
+        late.put(b"x", name)
+        await asyncio.wait(late._tasks)
+    assert not late.has_room(1, b"1")
+    late.put(b"x", b"3")
+    await asyncio.wait(late._tasks)
+    assert [late.has_room(1, name) for name in (b"1", b"2", b"3")] == [True, False, False]
 
 
 async def test_closing_lets_go_of_all(late):
