@@ -17,7 +17,7 @@ from cache.rows import batches, insert_into
 from cache.tables import images, issuers
 
 MAX_GROUNDS = 64
-"""How many grounds of one picture a case keeps, those that made the decision first."""
+"""How many grounds of one picture a case keeps, the first of each issuer before a second one."""
 
 MAX_LAPSED = 64
 """How many grounds of one picture are kept that lapsed, the newest."""

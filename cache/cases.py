@@ -62,19 +62,22 @@ def look_again_at(
         connection.execute(update(cases).where(cases.c.id.in_(some)).values(values))
 
 
-def recheck_issuer(connection: Connection, issuer_id: int, *, reason: str) -> int:
+def recheck_issuer(
+    connection: Connection, issuer_id: int, *, reason: str, flags_too: bool = True
+) -> int:
     """Let all that this issuer's word decided be looked at again at once.
 
     To be called when its weight or its state changed. Returns how many cases rest on it; `reason`
     is shown with one that lost its ground by it, e.g. "https://a.example is suspended". What it
-    flags of the pictures here is looked at as well: it may weigh more now.
+    flags of the pictures here is looked at as well, with `flags_too`: it may weigh more now.
     """
     resting = select(case_grounds.c.case_id).where(
         case_grounds.c.issuer_id == issuer_id, case_grounds.c.gone.is_(None)
     )
     values = {"recheck": _AGAIN, "recheck_reason": reason}
     found = connection.execute(update(cases).where(cases.c.id.in_(resting)).values(values))
-    note_flags_of(connection, issuer_id)
+    if flags_too:
+        note_flags_of(connection, issuer_id)
     return int(found.rowcount)
 
 

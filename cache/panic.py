@@ -65,7 +65,8 @@ def panic(connection: Connection, now: int) -> list[Calmed]:
         .values(state=PeerState.OBSERVED.value)
     )
     for row in trusted:
-        recheck_issuer(connection, row.id, reason=f"panic: {row.origin} is only observed")
+        reason = f"panic: {row.origin} is only observed"
+        recheck_issuer(connection, row.id, reason=reason, flags_too=False)
     if trusted:
         names = ", ".join(row.origin for row in trusted)
         tell(connection, KIND, f"Panic: only observed from now on: {names}", now=now)

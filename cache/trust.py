@@ -89,10 +89,13 @@ def set_trust(connection: Connection, origin: str, trust: Trust) -> None:
         )
     )
     _set_labels(connection, row_id, trust)
-    if not (weighed and flags_weigh(connection, row_id)):  # else its codes stand already
+    weighs_now = flags_weigh(connection, row_id)
+    if not (weighed and weighs_now):  # else its codes stand already
         settle_peer_codes(connection, row_id)
     if (changed := _what_changed(before, trust)) is not None:
-        cases.recheck_issuer(connection, row_id, reason=f"{origin} {changed}")
+        flags_too = weighs_now and _flag_terms(before) != _flag_terms(trust)
+        reason = f"{origin} {changed}"
+        cases.recheck_issuer(connection, row_id, reason=reason, flags_too=flags_too)
 
 
 def end_weight(
@@ -173,6 +176,12 @@ def _what_changed(before: Trust, after: Trust) -> str | None:
         after.operator,
     )
     return None if same else "is heard otherwise now"
+
+
+def _flag_terms(trust: Trust) -> tuple[object, ...]:
+    """Return all that what its flags weigh depends on."""
+    labels = {label: terms.flag for label, terms in trust.labels.items()}
+    return (trust.state, trust.flag, labels, trust.heard, trust.max_age_days, trust.operator)
 
 
 def _peers(connection: Connection) -> list[Peer]:

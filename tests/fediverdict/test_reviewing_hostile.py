@@ -1,12 +1,15 @@
 """Cases under hostile peers, wrong clocks and admins who do things in an odd order."""
 
+from dataclasses import replace
+
 import pytest
 
 from cache.case_grounding import MAX_GROUNDS, MAX_LAPSED
-from cache.case_tables import case_grounds, cases
+from cache.case_tables import arrivals, case_grounds, cases
 from cache.cases import CaseState
 from cache.feed_tables import feed_rows
 from cache.lists import Entry, drop_older, ensure_list, store_entries
+from cache.panic import panic
 from cache.tables import findings, images
 from cache.trust import set_trust
 from cache.verdict import Decision, Finding
@@ -157,3 +160,15 @@ async def test_what_lapsed_is_bounded_however_often_a_peer_changes_its_mind(here
     assert here.count(case_grounds, case_grounds.c.gone.is_(None)) == 2
     lapsed = here.count(case_grounds, case_grounds.c.gone.is_not(None))
     assert MAX_LAPSED <= lapsed < 6 * 25
+
+
+async def test_flags_are_looked_at_anew_only_where_they_may_weigh_more(here):
+    sha256, _ = await reused_clean(here, png(GREEN))
+    here.flags(A, sha256)
+    await here.review()
+    here.store.write_now(set_trust, A, replace(TRUSTED, clean=0))
+    here.store.write_now(set_trust, A, replace(TRUSTED, clean=0, flag=0))
+    here.store.write_now(panic, here.now)
+    assert here.count(arrivals) == 0
+    here.store.write_now(set_trust, A, TRUSTED)
+    assert here.count(arrivals) == 1
