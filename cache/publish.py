@@ -10,7 +10,7 @@ pages to `federation`; whether a source shares at all is left to the caller.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, exists, select
 
 from cache.case_tables import case_pictures, cases
 from cache.feed_tables import feed_rows
@@ -200,6 +200,19 @@ def _is_under_embargo(connection: Connection, image_id: int) -> bool:
         .where(case_pictures.c.image_id == image_id, cases.c.embargo)
     )
     return connection.execute(held.limit(1)).first() is not None
+
+
+def is_held_back(sha256: ColumnElement[bytes]) -> ColumnElement[bool]:
+    """Tell of the picture of a feed's row whether an embargo keeps it from leaving meanwhile.
+
+    For rows that were written before the case was escalated and that no page holds yet.
+    """
+    return exists(
+        select(cases.c.id)
+        .join(case_pictures, case_pictures.c.case_id == cases.c.id)
+        .join(images, images.c.id == case_pictures.c.image_id)
+        .where(images.c.sha256 == sha256, cases.c.embargo)
+    )
 
 
 def _entered(verdict: Verdict, judgement: Judgement, found: Mapping[str, Finding]) -> Feed | None:

@@ -1,8 +1,9 @@
 """Answers an approved follower what a feed of ours says of one picture, before its page is sealed.
 
-Decides which row that is: live and unexpired, the newest on the picture; and how often one
-follower may ask. Who asks was verified by the caller. A place is told only after its page was
-noted (`feeds`): else a restored database could give it away twice.
+Decides which row that is: live and unexpired, the newest on the picture, and under an embargo only
+one that a page holds already; and how often one follower may ask. Who asks was verified by the
+caller. A place is told only after its page was noted (`feeds`): else a restored database could give
+it away twice.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from sqlalchemy import Connection, Row, select
 
 from cache.database import Store
 from cache.feed_tables import feed_pages, feed_rows
+from cache.publish import is_held_back
 from cache.verdict import Feed
 from federation import feed_log
 from federation.attestation import AttestationHead, Place, seal_attestation
@@ -161,6 +163,7 @@ def _live_row(conn: Connection, feed: Feed, wanted: _Wanted, now: int) -> Row[An
     rows = select(feed_rows).where(
         c.sha256 == wanted.sha256, c.feed == int(feed), c.op == 0, c.live, c.expires > now
     )
+    rows = rows.where(c.seq.is_not(None) | ~is_held_back(c.sha256))
     if wanted.place is not None:
         epoch, seq = wanted.place
         rows = rows.where(c.epoch == epoch, c.seq == seq)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Row, insert, select
 
 from cache.feed_tables import feed_epochs, feed_pages, feed_rows
+from cache.publish import is_held_back
 from cache.rows import batches
 from cache.tables import pipelines
 from cache.verdict import Feed
@@ -116,10 +117,11 @@ def outbox_head(conn: Connection, feed: Feed) -> OutboxHead | None:
 
 
 def unsealed(conn: Connection, feed: Feed, limit: int) -> Sequence[Row[tuple[int, ...]]]:
-    """Return the oldest rows that no page holds yet, in order."""
+    """Return the oldest rows that no page holds yet and no embargo holds back, in order."""
+    c = feed_rows.c
     waiting = (
         select(feed_rows)
-        .where(feed_rows.c.feed == int(feed), feed_rows.c.seq.is_(None))
+        .where(c.feed == int(feed), c.seq.is_(None), ~is_held_back(c.sha256))
         .order_by(feed_rows.c.id)
         .limit(limit)
     )

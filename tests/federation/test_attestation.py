@@ -7,9 +7,11 @@ from base64 import urlsafe_b64encode
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
+from cache.case_tables import case_pictures, cases
 from cache.feed_tables import feed_rows
+from cache.record import image_row
 from cache.verdict import Basis, Feed, Finding
 from federation import attestation, proof
 from federation.addresses import feed_url
@@ -128,6 +130,39 @@ async def test_a_row_at_the_second_of_its_expiry_is_gone_and_one_before_is_there
     ours.add_row("b", expires=clock.now)
     assert (await peer.get(question(ours, "a")))[0] == 200
     assert (await peer.get(question(ours, "b")))[0] == 404
+
+
+def embargo(conn, sha256, *, holds=True):
+    """Let the picture stand in a case under embargo, or end that."""
+    conn.execute(delete(case_pictures))
+    conn.execute(delete(cases))
+    case = {"state": "escalated", "rules": "x", "reason": "x", "opened": NOW, "changed": NOW}
+    case_id = conn.execute(cases.insert().values(embargo=holds, **case)).inserted_primary_key[0]
+    shown = {"case_id": case_id, "image_id": image_row(conn, sha256, now=NOW)}
+    conn.execute(case_pictures.insert().values(decision="flagged", added=NOW, **shown))
+
+
+async def test_a_row_that_waits_is_neither_sealed_nor_answered_while_an_embargo_holds(ours, peer):
+    await approved(ours, peer)
+    ours.add_row("a")
+    ours.add_row("b")
+    ours.store.write_now(embargo, picture("a"))
+    absent = await peer.get(question(ours, "never seen"))
+    assert plain(await peer.get(question(ours, "a"))) == plain(absent)
+    await ours.federation.feeds.seal()
+    assert [row.sha256 for row in ours.rows(feed_rows) if row.seq] == [picture("b")]
+    ours.store.write_now(embargo, picture("a"), holds=False)
+    await ours.federation.feeds.seal()
+    assert [row.seq for row in ours.rows(feed_rows)] == [2, 1]
+    assert (await peer.get(question(ours, "a")))[0] == 200
+
+
+async def test_what_a_page_holds_already_is_answered_under_embargo_too(ours, peer):
+    await approved(ours, peer)
+    ours.add_row("a")
+    await ours.federation.feeds.seal()
+    ours.store.write_now(embargo, picture("a"))
+    assert (await peer.get(question(ours, "a")))[0] == 200
 
 
 async def test_everyone_else_gets_the_very_404_of_what_does_not_exist(ours, peer, third, clock):
