@@ -373,8 +373,8 @@ def finding_of(
 
 def verdict_of(row: Sequence[Any]) -> Verdict:
     """Return the verdict in a row of `select_verdicts`."""
-    _, _, _, origin, sha256, feed, basis, issued, expires, content, pdq, quality, *more = row
-    digest, scores, rule, finding, frames_seen, frames_total, epoch, seq = more
+    (_, _, _, origin, sha256, feed, basis, issued, expires, content, pdq, quality, digest, scores,
+     rule, finding, frames_seen, frames_total, epoch, seq) = row  # fmt: skip
     return Verdict(  # by place, which is faster: issuer to expires, then as the class has them
         origin,
         sha256,

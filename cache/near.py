@@ -231,6 +231,8 @@ def met_limit(hits: Sequence[NearCode]) -> bool:
     """Tell whether the search may have left codes out, or an issuer's limit was met."""
     if isinstance(hits, NearCodes) and hits.cut:
         return True
+    if not hits:
+        return False
     counted = Counter((hit.issuer_id, hit.own, hit.kind) for hit in hits)
     return any(
         number >= (MAX_OWN_HITS if own else MAX_PEER_HITS)

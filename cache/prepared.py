@@ -17,6 +17,8 @@ from sqlalchemy.sql.selectable import SelectBase
 LIST_SIZES = (1, 16, 128, 1_000)
 """How many values stand in a list of one statement; a list in between is filled up."""
 
+_NAMES = [f"listed_{number}" for number in range(LIST_SIZES[-1])]
+
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
@@ -82,7 +84,7 @@ class PreparedList:
             return self._prepared(0).rows(connection, listed=list(some), **values)
         size = next(size for size in LIST_SIZES if size >= len(some))
         filled = [*some, *[some[-1]] * (size - len(some))]
-        named = {f"listed_{number}": value for number, value in enumerate(filled)}
+        named = dict(zip(_NAMES[:size], filled, strict=True))
         return self._prepared(size).rows(connection, **named, **values)
 
     def _prepared(self, size: int) -> Prepared:
@@ -97,7 +99,6 @@ def _in_array(column: ColumnElement[Any]) -> ColumnElement[bool]:
 
 def _in_list(size: int) -> IsListed:
     def is_listed(column: ColumnElement[Any]) -> ColumnElement[bool]:
-        names = (f"listed_{number}" for number in range(size))
-        return column.in_([bindparam(name, type_=column.type) for name in names])
+        return column.in_([bindparam(name, type_=column.type) for name in _NAMES[:size]])
 
     return is_listed

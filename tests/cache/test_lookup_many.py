@@ -1,5 +1,6 @@
 """Many pictures looked up at once: the same evidence as one by one, on both databases."""
 
+import gc
 import random
 from dataclasses import replace
 from typing import Any
@@ -170,3 +171,16 @@ def test_a_search_that_was_cut_short_before_it_found_anything_says_so(store):
     (many,) = store.read_now(evidence_many, _Exhausted(), [(picture, ())])
     assert alone.cut
     assert many == alone
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_looking_for_garbage_is_left_as_it_was_found_also_when_a_batch_fails(store, on):
+    try:
+        gc.enable() if on else gc.disable()
+        store.read_now(evidence_many, None, [(fingerprint("a"), ())])
+        assert gc.isenabled() is on
+        with pytest.raises(AttributeError):
+            store.read_now(evidence_many, None, [(None, ())])
+        assert gc.isenabled() is on
+    finally:
+        gc.enable()
