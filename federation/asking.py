@@ -65,6 +65,7 @@ class FollowedFeed:
     issuer_id: int
     actor_id: Url
     feed: Feed
+    read_to: tuple[str | None, int]  # the last page applied before asking: its epoch and number
 
 
 class Asking:
@@ -184,7 +185,7 @@ class Asking:
 def _followed(conn: Connection, origin: Origin) -> list[FollowedFeed]:
     c = follows.c
     rows = conn.execute(
-        select(c.id, c.issuer_id, c.actor_id, c.feed)
+        select(c.id, c.issuer_id, c.actor_id, c.feed, c.epoch, c.page)
         .join(issuers, issuers.c.id == c.issuer_id)
         .where(
             issuers.c.origin == origin,
@@ -193,16 +194,27 @@ def _followed(conn: Connection, origin: Origin) -> list[FollowedFeed]:
         )
         .order_by(c.feed)
     )
-    return [FollowedFeed(row.id, row.issuer_id, Url(row.actor_id), Feed(row.feed)) for row in rows]
+    return [
+        FollowedFeed(
+            row.id, row.issuer_id, Url(row.actor_id), Feed(row.feed), (row.epoch, row.page)
+        )
+        for row in rows
+    ]
 
 
 def _store(
     conn: Connection, followed: FollowedFeed, answer: VerifiedAttestation, now: int
 ) -> Asked:
-    """Store the answer unless following ended meanwhile, or its page was here already."""
-    here = select(follows.c.actor_id, follows.c.state).where(follows.c.id == followed.follow_id)
+    """Store the answer unless following ended meanwhile, or its page was here already.
+
+    One without a place may be of a page that came meanwhile, and have been taken back since.
+    """
+    c = follows.c
+    here = select(c.actor_id, c.state, c.epoch, c.page).where(c.id == followed.follow_id)
     follow = conn.execute(here).first()
-    if follow is None or tuple(follow) != (followed.actor_id, ACCEPTED):
+    if follow is None or (follow.actor_id, follow.state) != (followed.actor_id, ACCEPTED):
+        return Asked.KNOWN
+    if answer.place is None and (follow.epoch, follow.page) != followed.read_to:
         return Asked.KNOWN
     if answer.place is not None and _was_read(conn, followed.follow_id, answer.place):
         return Asked.KNOWN

@@ -409,6 +409,19 @@ async def test_an_answer_that_comes_after_unfollowing_is_not_stored(asker, peer)
     assert asker.pictures() == []
 
 
+async def test_an_answer_does_not_undo_what_a_page_took_back_while_it_was_on_its_way(asker, peer):
+    reached, go = await held(peer)
+    asked = asyncio.create_task(ask(asker, peer))
+    await asyncio.wait_for(reached.wait(), 10)
+    page = peer.publish([peer.row("a"), Retraction(peer.epochs[Feed.CLEAN], 1)])
+    assert await peer.create(asker, page) == 202
+    await asker.settle()
+    go.set()
+    assert not await asked
+    assert outcomes(asker) == {Asked.KNOWN: 1}
+    assert asker.pictures() == []
+
+
 async def test_stopping_lets_go_of_what_is_asked(asker, peer):
     reached, _ = await held(peer)
     asked = asyncio.create_task(ask(asker, peer))
