@@ -184,8 +184,12 @@ def _is_later(new: Any, old: Any) -> ColumnElement[bool]:
 
 
 def _received(new: Any, old: Any) -> Mapping[str, ColumnElement[Any]]:
-    """Let a row that its issuer told us before its page came have come at that time."""
-    was_told = old.seq.is_(None) & new.seq.is_not(None) & (new.issued == old.issued)
+    """Let a row that its issuer told us before its page came have come at that time.
+
+    Only where it says the same: else what was read here in the meantime could be echoed.
+    """
+    same = new.scores.is_not_distinct_from(old.scores)
+    was_told = old.seq.is_(None) & new.seq.is_not(None) & (new.issued == old.issued) & same
     return {"received": case((was_told, old.received), else_=new.received)}
 
 

@@ -115,6 +115,13 @@ def test_the_page_takes_its_place_and_it_came_when_it_was_told(told, paged, held
     assert (row.seq, row.expires, row.received) == (1, ROW.expires, NOW)
 
 
+def test_a_page_that_says_otherwise_came_when_it_came(told, paged, held):
+    """Else a peer tells anything first, and what it reads here later, in the row of that time."""
+    told()
+    paged(replace(ROW, scores={"sexual": 9}), now=NOW + 60)
+    assert [(row.seq, row.received) for row in held()] == [(1, NOW + 60)]
+
+
 def test_an_older_row_of_the_page_does_not_take_its_place_but_the_very_one_does(told, paged, held):
     told()
     older = replace(ROW, issued=NOW - 86_400, scores={"sexual": 9})
