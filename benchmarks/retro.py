@@ -27,18 +27,18 @@ from sqlalchemy import Connection, func, select
 
 import migrations
 from benchmarks.report import RESULTS, Report, Row, note
-from cache.case_tables import case_pictures
-from cache.database import Store
-from cache.feed_tables import follows
+from cache.cases.retro_codes import ROW, VARIANTS, SightedCodes
+from cache.index.near import NEAR_BITS
 from cache.judgement import PeerState, Trust
-from cache.near import NEAR_BITS
-from cache.peer_rows import record_attestations
-from cache.record import Computed, record_images
-from cache.retro_codes import ROW, VARIANTS, SightedCodes
+from cache.memory.peer_rows import record_attestations
+from cache.memory.record import Computed, record_images
+from cache.memory.sightings import Sighting, record_sightings, source_row
 from cache.settings import PeerDefaults
-from cache.sightings import Sighting, record_sightings, source_row
-from cache.tables import images
-from cache.trust import add_peer, set_trust
+from cache.storage.case_tables import case_pictures
+from cache.storage.database import Store
+from cache.storage.feed_tables import follows
+from cache.storage.tables import images
+from cache.trust.trust import add_peer, set_trust
 from cache.verdict import Basis, Feed, Finding, Verdict
 from fediverdict.config import Config, parse_config
 from fediverdict.parts import build_judge

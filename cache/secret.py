@@ -6,8 +6,8 @@ import secrets as random_source
 from sqlalchemy import Connection, select
 
 from cache.judgement import Judgement
-from cache.rows import insert_into
-from cache.tables import secrets
+from cache.storage.rows import insert_into
+from cache.storage.tables import secrets
 from cache.verdict import SELF, Evidence, Feed, MatchKind, Verdict
 
 SECRET_BYTES = 32

@@ -16,9 +16,9 @@ from weakref import WeakValueDictionary
 
 from sqlalchemy import Connection, delete, func, select
 
-from cache.database import Store
-from cache.feed_tables import followers, follows, remote_actors
-from cache.rows import insert_into
+from cache.storage.database import Store
+from cache.storage.feed_tables import followers, follows, remote_actors
+from cache.storage.rows import insert_into
 from federation.client import Client
 from federation.errors import FederationError, FetchFailed, TooManyRequests
 from federation.media import Kind

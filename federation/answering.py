@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, select
 
-from cache.database import Store
-from cache.feed_tables import feed_pages, feed_rows
-from cache.publish import is_held_back
+from cache.feeds.publish import is_held_back
+from cache.storage.database import Store
+from cache.storage.feed_tables import feed_pages, feed_rows
 from cache.verdict import Feed
 from federation import feed_log
 from federation.attestation import AttestationHead, Place, seal_attestation

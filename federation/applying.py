@@ -10,9 +10,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from cache.feed_tables import follows, remote_pages
-from cache.peer_rows import Place, record_attestations, withdraw_rows
-from cache.record import pipeline_row
+from cache.memory.peer_rows import Place, record_attestations, withdraw_rows
+from cache.memory.record import pipeline_row
+from cache.storage.feed_tables import follows, remote_pages
 from cache.verdict import Feed, Verdict
 from federation.chain import Cursor, Step, after, step
 from federation.follow import ACCEPTED

@@ -4,7 +4,7 @@ Decides whom we ask: peers that we follow and trust, and that answer. A stranger
 for it would learn what we see. An answer is hostile until it is verified exactly as a row of a page
 is; anything odd is counted and left. One picture is asked of one origin once at a time, whoever
 waits, and an origin that does not answer is left alone for a while. What an answer is worth is left
-to the cache: it is kept as `cache.provisional` says, until its page comes.
+to the cache: it is kept as `cache.memory.provisional` says, until its page comes.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ from enum import StrEnum
 
 from sqlalchemy import Connection, select
 
-from cache.database import Store
-from cache.feed_tables import follows, remote_pages
 from cache.judgement import PeerState
-from cache.provisional import record_provisional
-from cache.record import pipeline_row
-from cache.tables import issuers
+from cache.memory.provisional import record_provisional
+from cache.memory.record import pipeline_row
+from cache.storage.database import Store
+from cache.storage.feed_tables import follows, remote_pages
+from cache.storage.tables import issuers
 from cache.verdict import Feed
 from federation.actors import Actors
 from federation.addresses import question_url

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 
-from cache.database import Store
-from cache.feed_tables import deliveries, followers
+from cache.storage.database import Store
+from cache.storage.feed_tables import deliveries, followers
 from federation.client import Client, Posted
 from federation.errors import BlockedDomain, FederationError
 from federation.origin import Url, origin_of

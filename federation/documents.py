@@ -7,8 +7,8 @@ for strangers.
 
 from sqlalchemy import Connection, select
 
-from cache.database import Store
-from cache.feed_tables import followers
+from cache.storage.database import Store
+from cache.storage.feed_tables import followers
 from cache.verdict import Feed
 from federation import addresses, feed_log, outbox
 from federation.answering import Answers, Question

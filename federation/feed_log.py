@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Row, insert, select
 
-from cache.feed_tables import feed_epochs, feed_pages, feed_rows
-from cache.publish import is_held_back
-from cache.rows import batches
-from cache.tables import pipelines
+from cache.feeds.publish import is_held_back
+from cache.storage.feed_tables import feed_epochs, feed_pages, feed_rows
+from cache.storage.rows import batches
+from cache.storage.tables import pipelines
 from cache.verdict import Feed
 from federation.head import FeedHead
 from federation.outbox import OutboxHead

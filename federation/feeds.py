@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection
 
-from cache.database import Store
+from cache.storage.database import Store
 from cache.verdict import Feed
 from federation import feed_log
 from federation.addresses import FEED_NAMES

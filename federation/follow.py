@@ -11,10 +11,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
-from cache import trust
-from cache.feed_tables import follows
-from cache.peer_rows import withdraw_rows
+from cache.memory.peer_rows import withdraw_rows
 from cache.settings import PeerDefaults
+from cache.storage.feed_tables import follows
+from cache.trust import trust
 from cache.verdict import Feed
 from federation.activity import Answer, Follow, build_follow, build_undo
 from federation.delivery import enqueue

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
 
-from cache.feed_tables import deliveries, followers
+from cache.storage.feed_tables import deliveries, followers
 from cache.verdict import Feed
 from federation.activity import Follow, UndoFollow, build_answer
 from federation.addresses import FEED_NAMES

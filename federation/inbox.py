@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection, func, select
 
-from cache.database import Store
-from cache.feed_tables import inbox
-from cache.rows import insert_into
+from cache.storage.database import Store
+from cache.storage.feed_tables import inbox
+from cache.storage.rows import insert_into
 from federation import follow
 from federation.activity import (
     Activity,

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from sqlalchemy import Connection, Row, insert, select
 
-from cache.feed_tables import signing_keys
+from cache.storage.feed_tables import signing_keys
 from cache.verdict import Feed
 from federation import keys
 from federation.actor import OwnProofKey

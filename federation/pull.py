@@ -13,9 +13,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
 
-from cache.database import Store
 from cache.errors import CacheError
-from cache.feed_tables import follows
+from cache.storage.database import Store
+from cache.storage.feed_tables import follows
 from federation import follow
 from federation.actors import Actors
 from federation.addresses import page_url

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, select, update
 
-from cache.database import Store
 from cache.errors import CacheError
-from cache.feed_tables import early_retractions, follows, inbox
+from cache.storage.database import Store
+from cache.storage.feed_tables import early_retractions, follows, inbox
 from federation import follow
 from federation.activity import (
     AnnouncePage,

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from cache.feed_tables import feed_pages, feed_rows, followers
+from cache.storage.feed_tables import feed_pages, feed_rows, followers
 from cache.verdict import Basis, Feed, Finding
 from federation import feed_log
 from federation.activity import build_create

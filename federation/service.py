@@ -15,8 +15,8 @@ from pathlib import Path
 
 from aiohttp import web
 
-from cache.database import Store
 from cache.settings import PeerDefaults
+from cache.storage.database import Store
 from cache.verdict import Feed
 from federation import follow, followers
 from federation.actors import Actors

@@ -16,7 +16,7 @@ from enum import StrEnum
 
 from sqlalchemy import Connection
 
-from cache.runs import (
+from cache.memory.runs import (
     Finding,
     ItemState,
     Run,
@@ -24,7 +24,7 @@ from cache.runs import (
     findings_page,
     mark_findings,
 )
-from cache.sightings import Sighting, forget_sighting, unchanged
+from cache.memory.sightings import Sighting, forget_sighting, unchanged
 from cache.verdict import Decision
 from fediverdict.config import ScanSettings
 from fediverdict.judge import Judge

@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 from aiohttp import BodyPartReader, hdrs, web
 
-from cache.database import Store
-from cache.rows import batches
-from cache.tokens import Scope, Token, check_token
+from cache.storage.database import Store
+from cache.storage.rows import batches
+from cache.storage.tokens import Scope, Token, check_token
 from cache.verdict import Decision
 from federation.errors import FederationError
 from federation.origin import Origin, netloc_of, parse_origin

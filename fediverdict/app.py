@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from cache.database import Store
+from cache.storage.database import Store
 from federation.service import Federation
 from fediverdict.api import Api
 from fediverdict.asking import OriginAsker

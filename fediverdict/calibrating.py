@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection
 
-from cache.calibration import Calibration, calibration_of
 from cache.judgement import PipelineState, PipelineTerms
+from cache.memory.calibration import Calibration, calibration_of
 from cache.testcard import is_test_card
 from fediverdict.config import BUNDLED
 from fediverdict.judgement import Judgements

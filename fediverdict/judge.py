@@ -17,14 +17,14 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
-from cache.database import Store
 from cache.decide import decide
-from cache.lookup import Guards, evidence, own_fingerprint
-from cache.lookup_many import evidence_many, own_fingerprints
-from cache.near import NearIndex
-from cache.rows import batches
+from cache.index.near import NearIndex
+from cache.index.twins import PrintedTwins
+from cache.memory.lookup import Guards, evidence, own_fingerprint
+from cache.memory.lookup_many import evidence_many, own_fingerprints
 from cache.secret import audit_throw, frame_seed, instance_secret
-from cache.twins import PrintedTwins
+from cache.storage.database import Store
+from cache.storage.rows import batches
 from cache.verdict import Decision, Evidence, FingerprintLike
 from fediverdict.asking import Asker, Patience
 from fediverdict.config import Share

@@ -5,7 +5,7 @@ adds to them or replaces one by name, `[pipelines.ID]` lists another pipeline wi
 its own. The policy `test` with the bundled model is listed already, so that two fresh installs
 understand each other. What the tables say is read again when it is older than a second. The
 pipeline of `[scanner.shadow]` is read by the thresholds of its own policy, and changes no decision.
-Peers past the blast radius (`cache.blast`) are told of by the writer that is handed in.
+Peers past the blast radius (`cache.guards.blast`) are told of by the writer that is handed in.
 """
 
 import time
@@ -13,23 +13,23 @@ from collections.abc import Callable, Mapping
 
 from sqlalchemy import Connection
 
-from cache.blast import HOUR_SECONDS, BlastRadius, tell_tripped
 from cache.errors import RuleError
-from cache.guards import Later, log_failure
+from cache.guards.blast import HOUR_SECONDS, BlastRadius, tell_tripped
+from cache.guards.guards import Later, log_failure
 from cache.judgement import Judgement, NearClean, PipelineState, PipelineTerms, label_truth
-from cache.own_pipelines import (
+from cache.memory.own_pipelines import (
     load_own_pipelines,
     refresh_thresholds,
     remember_own_pipeline,
     remember_shadow_pipeline,
     shadow_in_use,
 )
-from cache.record import settle_if_changed
+from cache.memory.record import settle_if_changed
 from cache.rules import Rule, is_label, parse
 from cache.settings import hundredths
-from cache.snapshot import Snapshot, snapshot_of
+from cache.storage.snapshot import Snapshot, snapshot_of
 from cache.testcard import RULE as TEST_CARD
-from cache.trust import load_trust
+from cache.trust.trust import load_trust
 from fediverdict.config import BUNDLED, Config
 from fediverdict.errors import ConfigError
 from scanner.classifiers.engine import bundled_pipeline

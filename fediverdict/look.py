@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from cache.lookup import StoredFingerprint
+from cache.index.twins import Shape
+from cache.memory.lookup import StoredFingerprint
 from cache.outcome import Outcome, explain
-from cache.twins import Shape
 from cache.verdict import (
     SELF,
     Basis,

@@ -3,11 +3,11 @@
 With `off` there is none of it, and nothing is computed.
 """
 
-from cache.database import Store
+from cache.index.printed import PrintedIndex
+from cache.index.twins import PrintedTwins
 from cache.judgement import NearClean
-from cache.printed import PrintedIndex
 from cache.secret import instance_secret, keyed_secret
-from cache.twins import PrintedTwins
+from cache.storage.database import Store
 from fediverdict.config import Config
 from scanner.decoding.keyed import is_copy
 

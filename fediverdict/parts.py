@@ -7,10 +7,10 @@ from importlib import metadata
 
 from sqlalchemy import Connection
 
-from cache.database import Store
-from cache.guards import TableGuards
-from cache.near import NearIndex
-from cache.seeding import is_seeded, seed_test_card
+from cache.guards.guards import TableGuards
+from cache.index.near import NearIndex
+from cache.memory.seeding import is_seeded, seed_test_card
+from cache.storage.database import Store
 from federation.instance import Instance
 from federation.keystore import ensure_keys
 from federation.origin import parse_origin

@@ -11,11 +11,9 @@ from itertools import groupby
 
 from sqlalchemy import Connection
 
-from cache.arrivals import note_met
-from cache.comparing import compare
-from cache.notices import tell
-from cache.publish import is_published, publish_verdict, published_among
-from cache.record import (
+from cache.cases.arrivals import note_met
+from cache.feeds.publish import is_published, publish_verdict, published_among
+from cache.memory.record import (
     Computed,
     image_rows,
     own_issuer,
@@ -23,6 +21,8 @@ from cache.record import (
     record_images,
     record_verdicts,
 )
+from cache.trust.comparing import compare
+from cache.trust.notices import tell
 from cache.verdict import SELF, Basis, Feed, Verdict
 from fediverdict.judgement import Judgements
 from fediverdict.look import Answer

@@ -1,8 +1,8 @@
 """Reviews stored pictures when things change: what peers' rows, codes and expiries mean for them.
 
 Decides nothing of a picture itself: `cache.decide` does, asked anew through the judge; what follows
-for cases is `cache.case_opening`'s. This file takes what waits in small batches: rows of peers that
-came or went and findings of our own scans (`arrivals`), changes of codes (`retro`), and cases that
+for cases is `cache.cases.case_opening`'s. This file takes what waits in small batches: rows of
+peers that came or went and findings of our own scans (`arrivals`), changes of codes (`retro`), and cases that
 are due. What is decided is read; one write then holds what follows, together with the end of its
 queue rows or the move of the cursor, so that a process killed anywhere loses nothing, and two that
 do the same at once double nothing. The event loop is given back after each picture; the pass over
@@ -19,16 +19,11 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from cache.arrivals import Arrival, forget_arrivals, waiting_arrivals
-from cache.case_evidence import Decided, decided
-from cache.case_opening import Noted, Terms, note_decisions
-from cache.cases import Due, due_cases, movable_pictures, settle_due
-from cache.comparing import compare
-from cache.errors import CacheError
-from cache.judgement import Judgement
-from cache.near import NEAR_BITS
-from cache.pruning import prune
-from cache.retro import (
+from cache.cases.arrivals import Arrival, forget_arrivals, waiting_arrivals
+from cache.cases.case_evidence import Decided, decided
+from cache.cases.case_opening import Noted, Terms, note_decisions
+from cache.cases.cases import Due, due_cases, movable_pictures, settle_due
+from cache.cases.retro import (
     Pictures,
     changed_codes,
     move_cursor,
@@ -36,8 +31,13 @@ from cache.retro import (
     pictures_resting_on,
     stored,
 )
-from cache.retro_codes import SightedCodes
-from cache.rows import batches
+from cache.cases.retro_codes import SightedCodes
+from cache.errors import CacheError
+from cache.index.near import NEAR_BITS
+from cache.judgement import Judgement
+from cache.storage.pruning import prune
+from cache.storage.rows import batches
+from cache.trust.comparing import compare
 from cache.verdict import Feed
 from fediverdict.config import Config, ReviewSettings
 from fediverdict.judge import Judge

@@ -10,8 +10,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePosixPath
 
-from cache.runs import Finding
-from cache.sightings import JUDGED, Sighting
+from cache.memory.runs import Finding
+from cache.memory.sightings import JUDGED, Sighting
 from cache.verdict import Decision, Feed
 from fediverdict.look import Answer
 from scanner.limits import Limits

@@ -16,11 +16,11 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from cache.arrivals import note_met
-from cache.publish import published_in
-from cache.record import image_rows, own_issuer
-from cache.runs import Advance, Run, RunKind, advance_run, record_finding
-from cache.sightings import JUDGED, record_sightings, unchanged
+from cache.cases.arrivals import note_met
+from cache.feeds.publish import published_in
+from cache.memory.record import image_rows, own_issuer
+from cache.memory.runs import Advance, Run, RunKind, advance_run, record_finding
+from cache.memory.sightings import JUDGED, record_sightings, unchanged
 from cache.verdict import Decision, Evidence, Feed
 from fediverdict.config import ScanSettings, Share
 from fediverdict.flow import ByteBudget, InOrder, Pace, Place

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from cache.counts import (
+from cache.memory.counts import (
     SECONDS_PER_DAY,
     Held,
     Stored,

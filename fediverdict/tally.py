@@ -2,7 +2,8 @@
 
 Decides what counts as a reuse. Counts are held in memory and written some seconds later, and at
 the end: a crash loses what was counted in those seconds, never a verdict. Nothing of a picture is
-kept. The installation test card is not counted. How counts are stored is left to `cache.counts`.
+kept. The installation test card is not counted. How counts are stored is left to
+`cache.memory.counts`.
 """
 
 import asyncio
@@ -12,9 +13,9 @@ import time
 from collections.abc import Callable
 from enum import StrEnum
 
-from cache.counts import Counts, day_of, store_counts
-from cache.database import Store
 from cache.errors import CacheError
+from cache.memory.counts import Counts, day_of, store_counts
+from cache.storage.database import Store
 from cache.testcard import is_test_card
 from cache.verdict import SELF, Decision, MatchKind
 from fediverdict.look import Answer

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from cache.judgement import LabelTrust, PeerState, Trust
-from cache.trust import weighs
+from cache.trust.trust import weighs
 
 PRESETS: Mapping[str, tuple[int, int]] = {
     "observe": (0, 0),

@@ -15,12 +15,12 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, inspect
 
-import cache.case_tables
-import cache.feed_tables
-import cache.trust_tables  # noqa: F401  # each adds its tables to the metadata
-from cache.database import READING, explained, make_engine, write_transaction
+import cache.storage.case_tables
+import cache.storage.feed_tables
+import cache.storage.trust_tables  # noqa: F401  # each adds its tables to the metadata
 from cache.errors import DatabaseNotOurs, DatabaseTooNew, DatabaseTooOld
-from cache.tables import metadata
+from cache.storage.database import READING, explained, make_engine, write_transaction
+from cache.storage.tables import metadata
 
 HERE = Path(__file__).parent
 

@@ -2,10 +2,10 @@
 
 from alembic import context
 
-import cache.case_tables
-import cache.feed_tables
-import cache.trust_tables  # noqa: F401  # each adds its tables to the metadata
-from cache.tables import metadata
+import cache.storage.case_tables
+import cache.storage.feed_tables
+import cache.storage.trust_tables  # noqa: F401  # each adds its tables to the metadata
+from cache.storage.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

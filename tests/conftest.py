@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 import migrations
-from cache.database import Store
+from cache.storage.database import Store
 
 _numbers = itertools.count(1)
 

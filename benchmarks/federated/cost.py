@@ -16,17 +16,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection
 
 import migrations
-from cache.database import Store
 from cache.decide import decide
+from cache.index.near import NearIndex
 from cache.judgement import Judgement, PeerState, PipelineState, PipelineTerms, Trust
-from cache.lookup import evidence
-from cache.near import NearIndex
-from cache.peer_rows import record_attestations
-from cache.record import pipeline_row
+from cache.memory.lookup import evidence
+from cache.memory.peer_rows import record_attestations
+from cache.memory.record import pipeline_row
 from cache.rules import parse as parse_rule
 from cache.secret import audit_throw
 from cache.settings import PeerDefaults
-from cache.trust import add_peer, set_trust
+from cache.storage.database import Store
+from cache.trust.trust import add_peer, set_trust
 from cache.verdict import Basis, Decision, Feed, Verdict
 from federation import actor, keys, multibase
 from federation.activity import build_create, to_bytes

@@ -1,12 +1,13 @@
 """Keeps how a simulated instance trusts one peer, by the real record and the real formulas.
 
 What is a comparison's result, what the audit rate is after so many, and what ends a weight come
-from `cache.agreement` and `cache.track_record`; here stands only when the simulation compares.
+from `cache.trust.agreement` and `cache.trust.track_record`; here stands only when the simulation
+compares.
 """
 
 from benchmarks.federated.deciding import Said
-from cache.agreement import Compared, Result, audit_rate
-from cache.track_record import Counts, TrackRecord
+from cache.trust.agreement import Compared, Result, audit_rate
+from cache.trust.track_record import Counts, TrackRecord
 from cache.verdict import Feed
 
 MIN_AGREEMENT = 0.95

@@ -26,11 +26,11 @@ from benchmarks.fooling.suite import Suite, Table
 from benchmarks.fooling.transforms import encoded
 from benchmarks.report import Row, note
 from benchmarks.scan.trusted_peer import let_peer_judge
-from cache.database import Store
+from cache.index.printed import PrintedIndex
+from cache.index.twins import MIN_QUALITY, PrintedTwins
 from cache.judgement import NearClean
 from cache.outcome import Reason
-from cache.printed import PrintedIndex
-from cache.twins import MIN_QUALITY, PrintedTwins
+from cache.storage.database import Store
 from cache.verdict import Decision
 from fediverdict.config import Config
 from fediverdict.judge import Judge

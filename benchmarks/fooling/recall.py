@@ -16,7 +16,7 @@ from benchmarks.fooling.pictures import Photo, bits_apart, distinct, told
 from benchmarks.fooling.suite import Suite, Table
 from benchmarks.fooling.transforms import CAPTIONS, TRANSFORMS, captioned
 from benchmarks.report import Row, note
-from cache import near, twins
+from cache.index import near, twins
 from scanner.decoding.keyed import is_copy, keyed, small_of
 from scanner.decoding.perceptual import Perceptual, perceptual
 

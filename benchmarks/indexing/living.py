@@ -13,15 +13,15 @@ import numpy as np
 import migrations
 from benchmarks.indexing.data import codes
 from benchmarks.report import Report, Row, note
-from cache.codes import Code, set_codes
-from cache.database import Store
 from cache.index.building import build
 from cache.index.entries import Entries
 from cache.index.folder import IndexFolder
 from cache.index.generation import verify
+from cache.index.near import NEAR_BITS, NearIndex
 from cache.index.segment import Budget
-from cache.near import NEAR_BITS, NearIndex
-from cache.record import image_row, own_issuer
+from cache.memory.codes import Code, set_codes
+from cache.memory.record import image_row, own_issuer
+from cache.storage.database import Store
 
 ADDED = 50
 OPENED = 5

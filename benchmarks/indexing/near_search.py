@@ -15,8 +15,7 @@ from cache.index.crowding import Crowding
 from cache.index.entries import Entries
 from cache.index.followed import State
 from cache.index.hamming import HammingIndex, loaded
-from cache.index.words import Words, set_bits
-from cache.near import (
+from cache.index.near import (
     MAX_OWN_HITS,
     NEAR_BITS,
     PDQ,
@@ -26,6 +25,7 @@ from cache.near import (
     NearCodes,
     NearIndex,
 )
+from cache.index.words import Words, set_bits
 from cache.settings import IndexSettings
 from cache.verdict import MatchKind
 

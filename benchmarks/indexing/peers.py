@@ -13,9 +13,9 @@ from benchmarks.indexing.data import FEDIVERDICT, FLAT, MULTI_HASH, PDQ_INDEX
 from cache.index.crowding import Crowding
 from cache.index.entries import Entries
 from cache.index.hamming import HammingIndex, loaded
+from cache.index.near import NEAR_BITS
 from cache.index.segment import Budget
 from cache.index.words import Words, words_of
-from cache.near import NEAR_BITS
 from cache.settings import IndexSettings
 
 Search = Callable[[Words], list[int]]

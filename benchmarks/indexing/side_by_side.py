@@ -16,7 +16,7 @@ from benchmarks.indexing.data import (
 from benchmarks.indexing.memory import built_alone
 from benchmarks.indexing.peers import Search, built, inputs
 from benchmarks.report import Report, Row, note
-from cache.near import NEAR_BITS
+from cache.index.near import NEAR_BITS
 
 ROUNDS = 5
 QUERIES = 200

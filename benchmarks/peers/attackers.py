@@ -5,12 +5,12 @@ import random
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.agreement import FALSE_CLEAN_HITS, Ours, audit_rate, compare_clean
 from cache.decide import decide
 from cache.judgement import Judgement, PeerState, PipelineState, PipelineTerms, Trust
 from cache.rules import parse
 from cache.secret import audit_throw
-from cache.track_record import ANY, TrackRecord
+from cache.trust.agreement import FALSE_CLEAN_HITS, Ours, audit_rate, compare_clean
+from cache.trust.track_record import ANY, TrackRecord
 from cache.verdict import SELF, Basis, Decision, Evidence, Feed, Match, MatchKind, Verdict
 
 NOW = 1_800_000_000

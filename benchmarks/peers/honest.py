@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from benchmarks.peers.attackers import PEER, SEED, THEIRS, THRESHOLD, Floats, here, verdict
 from benchmarks.report import note
-from cache.agreement import (
+from cache.feeds.publish import MARGIN
+from cache.trust.agreement import (
     FALSE_CLEAN_HITS,
     MIN_COMPARISONS,
     NEW_PEER,
@@ -18,8 +19,7 @@ from cache.agreement import (
     compare_flags,
     flags_fail,
 )
-from cache.publish import MARGIN
-from cache.track_record import TrackRecord
+from cache.trust.track_record import TrackRecord
 from cache.verdict import SELF, Feed
 
 NUMERIC_NOISE = 100.0

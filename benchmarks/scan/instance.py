@@ -10,9 +10,9 @@ import numpy as np
 from sqlalchemy import Connection
 
 import migrations
-from cache.codes import Code, set_codes
-from cache.database import Store
-from cache.record import image_rows, own_issuer
+from cache.memory.codes import Code, set_codes
+from cache.memory.record import image_rows, own_issuer
+from cache.storage.database import Store
 from fediverdict.config import Config
 from fediverdict.judge import Judge
 from fediverdict.parts import build_judge

@@ -25,8 +25,8 @@ from sqlalchemy import func, select
 
 import migrations
 from benchmarks.report import Report, Row, note
-from cache.database import Store
-from cache.tables import verdicts
+from cache.storage.database import Store
+from cache.storage.tables import verdicts
 
 PICTURES = int(os.environ.get("FEDIVERDICT_BENCH_PICTURES", "100000"))
 SETTLED = PICTURES // 10

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from cache.database import Store
 from cache.judgement import PeerState, Trust
-from cache.peer_rows import record_attestations
-from cache.record import pipeline_row
+from cache.memory.peer_rows import record_attestations
+from cache.memory.record import pipeline_row
 from cache.settings import PeerDefaults
-from cache.trust import add_peer, set_trust
+from cache.storage.database import Store
+from cache.trust.trust import add_peer, set_trust
 from cache.verdict import Basis, Feed, Verdict
 from scanner.classifiers.engine import bundled_pipeline
 from scanner.classifiers.pipeline import pipeline_id

@@ -14,11 +14,11 @@ import psycopg
 from sqlalchemy import Connection
 
 import migrations
-from cache.database import Store
-from cache.feed_tables import follows
-from cache.record import VERDICT_COLUMNS, pipeline_id, pipeline_row, verdict_values
+from cache.memory.record import VERDICT_COLUMNS, pipeline_id, pipeline_row, verdict_values
 from cache.settings import PeerDefaults
-from cache.trust import add_peer
+from cache.storage.database import Store
+from cache.storage.feed_tables import follows
+from cache.trust.trust import add_peer
 from cache.verdict import Basis, Feed, Verdict
 
 NOW = 1_800_000_000

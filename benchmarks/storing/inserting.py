@@ -17,8 +17,8 @@ from typing import Any
 
 from benchmarks.report import Report, Row, note
 from benchmarks.storing.filling import NOW, ORIGINS, Peers, fill_sqlite, made_up
-from cache.database import WRITER_CACHE_MIB, Store
-from cache.peer_rows import record_attestations
+from cache.memory.peer_rows import record_attestations
+from cache.storage.database import WRITER_CACHE_MIB, Store
 from cache.verdict import Feed, Verdict
 
 PART_ROWS, PAGE_ROWS = 5_000, 1_000

@@ -18,14 +18,14 @@ from sqlalchemy import Connection, select
 
 from benchmarks.report import Report, Row, note
 from benchmarks.storing.filling import LABELS, NOW, ORIGINS, PIPELINE
-from cache.database import Store
 from cache.decide import decide
+from cache.index.near import NearIndex
 from cache.judgement import Judgement, PeerState, PipelineTerms, Trust
-from cache.lookup import evidence
-from cache.lookup_many import evidence_many
-from cache.near import NearIndex
+from cache.memory.lookup import evidence
+from cache.memory.lookup_many import evidence_many
 from cache.rules import parse
-from cache.tables import images, verdicts
+from cache.storage.database import Store
+from cache.storage.tables import images, verdicts
 from cache.verdict import Decision, Evidence
 
 SINGLE, BATCHES, BATCH = 20_000, 40, 1_000

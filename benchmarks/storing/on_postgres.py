@@ -20,7 +20,7 @@ from benchmarks.storing.inserting import (
     on_known,
     one_core,
 )
-from cache.database import Store
+from cache.storage.database import Store
 
 
 @contextmanager

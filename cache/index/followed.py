@@ -27,7 +27,7 @@ from cache.index.generation import Anchor, Generation, verify
 from cache.index.hamming import HammingIndex, Moment, loaded, merged
 from cache.index.segment import Segment
 from cache.index.table import MAX_ANCHORS, Changes, Table
-from cache.snapshot import Snapshot, snapshot_of
+from cache.storage.snapshot import Snapshot, snapshot_of
 
 logger = logging.getLogger(__name__)
 

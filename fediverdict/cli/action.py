@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from cache.runs import Finding, ItemState, Run
+from cache.memory.runs import Finding, ItemState, Run
 from cache.verdict import Decision
 from fediverdict.acting import Acting, Action, Plan, Rewrite
 from fediverdict.calibrating import is_report_only

@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from cache.allow import Allowed, FlaggedCode, allow, codes_near, disallow, list_allowed
-from cache.cases import MAX_REASON_CHARACTERS
-from cache.lookup import own_fingerprint
-from cache.near import CODE_BYTES, MIN_QUALITY
+from cache.cases.cases import MAX_REASON_CHARACTERS
+from cache.guards.allow import Allowed, FlaggedCode, allow, codes_near, disallow, list_allowed
+from cache.index.near import CODE_BYTES, MIN_QUALITY
+from cache.memory.lookup import own_fingerprint
 from cache.verdict import SELF
 from fediverdict.cli.context import (
     Context,

@@ -12,8 +12,8 @@ from typing import TextIO
 
 import click
 
-from cache.database import Store
-from cache.runs import Finding, Run, findings_page, load_run, newest_runs
+from cache.memory.runs import Finding, Run, findings_page, load_run, newest_runs
+from cache.storage.database import Store
 from cache.verdict import Decision
 from fediverdict.cli.action import Intent, act_on, action_options, check
 from fediverdict.cli.context import (

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import click
 
-from cache.calibration import record_calibration
+from cache.memory.calibration import record_calibration
 from fediverdict.calibrating import Calibrating
 from fediverdict.cli.context import (
     Context,

@@ -11,8 +11,8 @@ from typing import Any
 import click
 from sqlalchemy import Connection
 
-from cache.case_deciding import CaseDecision, DecidedCase, decide_case, mark_shown
-from cache.case_views import (
+from cache.cases.case_deciding import CaseDecision, DecidedCase, decide_case, mark_shown
+from cache.cases.case_views import (
     CaseSummary,
     FindingView,
     GroundView,
@@ -21,7 +21,7 @@ from cache.case_views import (
     load_case,
     load_pictures,
 )
-from cache.cases import WAITING, CaseState
+from cache.cases.cases import WAITING, CaseState
 from cache.testcard import RULE as TEST_CARD
 from cache.verdict import SELF, Finding
 from fediverdict.cli.context import (

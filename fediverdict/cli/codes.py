@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from cache.hot import HeldCode, list_held, release
+from cache.guards.hot import HeldCode, list_held, release
 from cache.verdict import SELF
 from fediverdict.cli.context import Context, json_option, pass_context, print_json, print_table
 from fediverdict.errors import UsageError

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 import migrations
-from cache.database import Store
+from cache.storage.database import Store
 from fediverdict.config import Config, find_config, load_config
 from fediverdict.errors import UserError
 

@@ -10,8 +10,8 @@ from typing import IO, Any, get_args
 import click
 from sqlalchemy import Connection
 
-from cache.exporting import export_codes, export_findings, export_verdicts
-from cache.lists import (
+from cache.memory.exporting import export_codes, export_findings, export_verdicts
+from cache.memory.lists import (
     Entry,
     drop_older,
     ensure_list,
@@ -20,8 +20,8 @@ from cache.lists import (
     store_entries,
     store_verdicts,
 )
-from cache.rows import batches
 from cache.settings import hundredths
+from cache.storage.rows import batches
 from cache.verdict import SELF
 from fediverdict.cli.context import Context, json_option, pass_context, print_json
 from fediverdict.cli.peer_options import find_peer

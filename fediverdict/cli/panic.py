@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from cache.database import Store
-from cache.panic import Calmed, CausedCase, caused_by_peers, panic, with_codes
-from cache.peer_rows import settle_peer_codes
+from cache.memory.peer_rows import settle_peer_codes
+from cache.storage.database import Store
+from cache.trust.panic import Calmed, CausedCase, caused_by_peers, panic, with_codes
 from fediverdict.cli.context import Context, json_option, pass_context, print_json, print_table
 from fediverdict.parts import clock
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from cache.judgement import EVERY_LABEL
 from cache.settings import hundredths
-from cache.trust import Peer, list_peers
+from cache.trust.trust import Peer, list_peers
 from fediverdict.config import Config
 from fediverdict.errors import UsageError
 from scanner.policy import load_policy

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from cache.trust import Peer
+from cache.trust.trust import Peer
 from federation.follow import FollowedFeed
 from federation.origin import Url, origin_of
 

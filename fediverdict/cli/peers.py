@@ -4,8 +4,8 @@ import asyncio
 
 import click
 
-from cache.notices import unread
-from cache.trust import list_peers
+from cache.trust.notices import unread
+from cache.trust.trust import list_peers
 from federation.follow import list_follows
 from fediverdict.cli.context import Context, json_option, pass_context, print_json, print_table
 from fediverdict.cli.peer_options import WEIGHT

@@ -8,14 +8,14 @@ from typing import Any
 import click
 from sqlalchemy import Connection, func, select
 
-from cache.advice import Advice, Claim, advise, counted
-from cache.agreement import wilson
-from cache.comparing import load_record
 from cache.judgement import Judgement
-from cache.notices import Notice, mark_read, told
-from cache.tables import pipelines, verdicts
-from cache.track_record import ANY, TrackRecord
-from cache.trust import Peer, list_peers
+from cache.storage.tables import pipelines, verdicts
+from cache.trust.advice import Advice, Claim, advise, counted
+from cache.trust.agreement import wilson
+from cache.trust.comparing import load_record
+from cache.trust.notices import Notice, mark_read, told
+from cache.trust.track_record import ANY, TrackRecord
+from cache.trust.trust import Peer, list_peers
 from federation.follow import FollowedFeed, list_follows
 from fediverdict.cli.context import (
     Context,

@@ -5,10 +5,10 @@ from typing import Any
 import click
 from sqlalchemy import Connection
 
-from cache.comparing import forget_record
 from cache.judgement import PeerState
 from cache.settings import DecideSettings
-from cache.trust import Peer, set_state, set_trust
+from cache.trust.comparing import forget_record
+from cache.trust.trust import Peer, set_state, set_trust
 from fediverdict.cli.context import Context, json_option, pass_context, print_json
 from fediverdict.cli.peer_options import (
     WEIGHT,

@@ -5,8 +5,8 @@ from typing import Any
 import click
 
 from cache.judgement import PipelineState
-from cache.own_pipelines import shadow_in_use
-from cache.shadow import Compared, compare_shadow
+from cache.memory.own_pipelines import shadow_in_use
+from cache.memory.shadow import Compared, compare_shadow
 from fediverdict.cli.calibrate import calibrate
 from fediverdict.cli.context import (
     Context,

@@ -4,7 +4,7 @@ from collections import Counter
 
 import click
 
-from cache.runs import Run
+from cache.memory.runs import Run
 from cache.verdict import Decision
 from fediverdict.cli.context import print_json, printable
 from fediverdict.progress import Progress

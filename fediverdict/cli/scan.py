@@ -9,7 +9,7 @@ import click
 from sqlalchemy import Connection
 
 from cache.errors import CacheError
-from cache.runs import (
+from cache.memory.runs import (
     Run,
     RunKind,
     RunState,
@@ -19,7 +19,7 @@ from cache.runs import (
     last_count,
     resume_run,
 )
-from cache.sightings import source_row
+from cache.memory.sightings import source_row
 from fediverdict.cli.action import Intent, act_on, action_options, check, refuse_report_only
 from fediverdict.cli.context import Context, json_option, make_folder, pass_context
 from fediverdict.cli.report import Report

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import click
 
-from cache.counts import KEPT_DAYS, Held, day_of
+from cache.memory.counts import KEPT_DAYS, Held, day_of
 from cache.verdict import SELF, MatchKind
 from fediverdict.cli.context import Context, json_option, pass_context, print_json, print_table
 from fediverdict.statistics import SETTLED, Stats, date_of, read_stats, stats_json

@@ -4,7 +4,7 @@ import time
 
 import click
 
-from cache.tokens import Scope, create_token, delete_token, list_tokens
+from cache.storage.tokens import Scope, create_token, delete_token, list_tokens
 from fediverdict.cli.context import Context, json_option, pass_context, print_json, print_table
 from fediverdict.errors import UsageError
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import click
 from sqlalchemy import Connection
 
-from cache.runs import Run, RunKind, RunState, begin_run, end_run, resume_run
-from cache.sightings import source_row
+from cache.memory.runs import Run, RunKind, RunState, begin_run, end_run, resume_run
+from cache.memory.sightings import source_row
 from fediverdict.cli.context import Context, json_option, make_folder, pass_context
 from fediverdict.cli.report import Report
 from fediverdict.cli.sources import opened, source_of

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from cache.exporting import Exported
+from cache.memory.exporting import Exported
 from fediverdict.errors import UserError
 
 COLUMNS = (

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
-from cache.lists import Entry
+from cache.memory.lists import Entry
 from fediverdict.errors import UsageError
 from fediverdict.exchange.rows import (
     BITS,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cache.lists import LIFE_DAYS, SECONDS_PER_DAY, Entry
+from cache.memory.lists import LIFE_DAYS, SECONDS_PER_DAY, Entry
 from cache.rules import is_label
 from cache.verdict import Basis, Feed, Finding, Verdict
 from scanner.classifiers.pipeline import FIELDS, pipeline_id

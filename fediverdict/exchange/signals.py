@@ -14,7 +14,7 @@ from dataclasses import fields
 from enum import EnumType
 from typing import Any
 
-from cache.lists import Entry
+from cache.memory.lists import Entry
 from fediverdict.errors import UsageError, UserError
 from fediverdict.exchange.rows import MAX_QUALITY, BadRow, hash_of
 

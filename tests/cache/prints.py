@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
-from cache.record import pipeline_id
+from cache.memory.record import pipeline_id
 
 DESCRIPTION = {
     "architecture": "tiny",

@@ -8,15 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from cache.database import Store
 from cache.decide import decide
-from cache.feed_tables import feed_rows
+from cache.feeds.publish import is_published, publish_finding, publish_verdict
+from cache.index.near import NearIndex
 from cache.judgement import Judgement
-from cache.lookup import evidence
-from cache.near import NearIndex
-from cache.outcome import Reason, explain
-from cache.publish import is_published, publish_finding, publish_verdict
-from cache.record import (
+from cache.memory.lookup import evidence
+from cache.memory.record import (
     NewFinding,
     pipeline_row,
     record_finding,
@@ -25,14 +22,17 @@ from cache.record import (
     settle_if_changed,
     settle_own_codes,
 )
+from cache.memory.seeding import is_seeded, seed_test_card
+from cache.outcome import Reason, explain
 from cache.rules import parse
-from cache.seeding import is_seeded, seed_test_card
-from cache.tables import codes, findings
+from cache.storage.database import Store
+from cache.storage.feed_tables import feed_rows
+from cache.storage.tables import codes, findings
 from cache.testcard import CARD, COPY_BITS, RULE, is_copy_of_test_card, is_test_card
 from cache.verdict import Decision, Finding, MatchKind
+from tests.cache.memory.test_record_and_lookup import BAD, GOOD, JUDGEMENT, NOW, own_verdict
 from tests.cache.prints import DESCRIPTION, fingerprint, flipped
 from tests.cache.reference import reference
-from tests.cache.test_record_and_lookup import BAD, GOOD, JUDGEMENT, NOW, own_verdict
 
 
 @dataclass(frozen=True)

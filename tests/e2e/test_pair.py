@@ -11,7 +11,7 @@ import urllib.request
 import pytest
 from sqlalchemy import text
 
-from cache.database import make_engine
+from cache.storage.database import make_engine
 from fediverdict.config import load_config
 from fediverdict.demo.instance import environment
 from fediverdict.demo.pictures import DemoPicture, copies, rewrap

@@ -15,8 +15,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from cache.calibration import Calibration, record_calibration
-from cache.database import Store
+from cache.memory.calibration import Calibration, record_calibration
+from cache.storage.database import Store
 from fediverdict.config import load_config
 from fediverdict.judgement import Judgements
 from scanner.policy import load_policy

@@ -8,10 +8,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 from sqlalchemy import select
 
-from cache.feed_tables import feed_rows, follows, signing_keys
-from cache.record import pipeline_row
+from cache.memory.record import pipeline_row
 from cache.settings import PeerDefaults
-from cache.tables import images, verdicts
+from cache.storage.feed_tables import feed_rows, follows, signing_keys
+from cache.storage.tables import images, verdicts
 from cache.verdict import Basis, Feed
 from federation import addresses, keys
 from federation.followers import list_followers
@@ -90,7 +90,7 @@ class Ours:
         await self.settle()
 
     def add_row(self, name, feed=Feed.CLEAN, **changes):
-        """Append an attestation to our feed, as `cache.publish` does; returns its row id."""
+        """Append an attestation to our feed, as `cache.feeds.publish` does; returns its row id."""
         return self.store.write_now(_add_row, picture(name), feed, self.clock(), changes)
 
     # --- what tests see of it ----------------------------------------------------------------

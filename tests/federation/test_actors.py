@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from aiohttp import web
 
-from cache.feed_tables import remote_actors
+from cache.storage.feed_tables import remote_actors
 from federation.errors import FederationError, TooManyRequests
 from tests.fakes.peer import reply, rsa_of
 

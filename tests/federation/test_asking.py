@@ -7,11 +7,11 @@ import pytest
 from aiohttp import web
 from sqlalchemy import update
 
-from cache.feed_tables import follows
 from cache.judgement import PeerState, Trust
-from cache.provisional import PROVISIONAL_SECONDS
-from cache.tables import codes, verdicts
-from cache.trust import set_trust
+from cache.memory.provisional import PROVISIONAL_SECONDS
+from cache.storage.feed_tables import follows
+from cache.storage.tables import codes, verdicts
+from cache.trust.trust import set_trust
 from cache.verdict import Basis, Feed, Finding
 from federation.asking import Asked, Asking
 from federation.breaker import Breaker

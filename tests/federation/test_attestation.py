@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, update
 
-from cache.case_tables import case_pictures, cases
-from cache.feed_tables import feed_rows
-from cache.record import image_row
+from cache.memory.record import image_row
+from cache.storage.case_tables import case_pictures, cases
+from cache.storage.feed_tables import feed_rows
 from cache.verdict import Basis, Feed, Finding
 from federation import attestation, proof
 from federation.addresses import feed_url

@@ -8,7 +8,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.feed_tables import deliveries, followers
+from cache.storage.feed_tables import deliveries, followers
 from cache.verdict import Feed
 from federation import activity, delivery
 from federation.delivery import backoff_seconds, enqueue

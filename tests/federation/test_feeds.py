@@ -5,7 +5,7 @@ import json
 import pytest
 from aiohttp import web
 
-from cache.feed_tables import deliveries, feed_epochs, feed_pages, feed_rows
+from cache.storage.feed_tables import deliveries, feed_epochs, feed_pages, feed_rows
 from cache.verdict import Feed
 from federation import sealing
 from federation.head import FeedHead, HeadFile

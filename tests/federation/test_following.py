@@ -3,8 +3,8 @@
 import pytest
 
 import migrations
-from cache.database import Store
 from cache.settings import PeerDefaults
+from cache.storage.database import Store
 from cache.verdict import Feed
 from federation.errors import FederationError
 from tests.fakes.instance import Ours, pictures

@@ -7,8 +7,8 @@ import json
 import pytest
 from aiohttp import web
 
-from cache.feed_tables import followers, inbox, remote_actors
 from cache.settings import PeerDefaults
+from cache.storage.feed_tables import followers, inbox, remote_actors
 from cache.verdict import Feed
 from federation import activity
 from federation import queue as queue_module

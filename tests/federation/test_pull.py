@@ -5,7 +5,7 @@ import copy
 import pytest
 from aiohttp import web
 
-from cache.feed_tables import follows
+from cache.storage.feed_tables import follows
 from cache.verdict import Feed
 from federation import applying, proof, queue
 from federation.row import Retraction

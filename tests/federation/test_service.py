@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from cache.feed_tables import signing_keys
 from cache.settings import PeerDefaults
+from cache.storage.feed_tables import signing_keys
 from cache.verdict import Feed
 from federation.keystore import ensure_keys
 from tests.fakes.instance import Ours, pictures

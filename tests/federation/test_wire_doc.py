@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cache import provisional, rules
+from cache import rules
+from cache.memory import provisional
 from cache.verdict import Feed
 from federation import (
     activity,

@@ -3,11 +3,11 @@
 import time
 
 from cache.judgement import PeerState, Trust
-from cache.peer_rows import record_attestations
-from cache.provisional import record_provisional
-from cache.record import pipeline_row
+from cache.memory.peer_rows import record_attestations
+from cache.memory.provisional import record_provisional
+from cache.memory.record import pipeline_row
 from cache.settings import PeerDefaults
-from cache.trust import add_peer, set_trust
+from cache.trust.trust import add_peer, set_trust
 from cache.verdict import Basis, Feed, Verdict
 from scanner.decoding.fingerprint import sha256_of
 from tests.fakes.scanner import RedClassifier

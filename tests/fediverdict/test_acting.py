@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from cache.record import NewFinding, record_finding
-from cache.runs import ItemState, findings_page, load_run, mark_findings
-from cache.tables import sightings
+from cache.memory.record import NewFinding, record_finding
+from cache.memory.runs import ItemState, findings_page, load_run, mark_findings
+from cache.storage.tables import sightings
 from cache.verdict import Decision, Finding
 from fediverdict.acting import Acting, Action, Plan
 from fediverdict.config import Config, ScanSettings

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from PIL import Image
 
-from cache.tokens import Scope, create_token
+from cache.storage.tokens import Scope, create_token
 from fediverdict.api import Api
 from fediverdict.config import Config, HttpSettings
 from fediverdict.judge import LOOK_BATCH, Judge

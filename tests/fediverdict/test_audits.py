@@ -4,13 +4,13 @@ import time
 
 import pytest
 
-from cache.comparing import load_record
 from cache.judgement import PeerState, Trust
-from cache.notices import unread
-from cache.peer_rows import record_attestations
-from cache.record import pipeline_row
+from cache.memory.peer_rows import record_attestations
+from cache.memory.record import pipeline_row
 from cache.settings import PeerDefaults
-from cache.trust import add_peer, load_trust, set_trust
+from cache.trust.comparing import load_record
+from cache.trust.notices import unread
+from cache.trust.trust import add_peer, load_trust, set_trust
 from cache.verdict import Basis, Decision, Feed, Verdict
 from fediverdict.config import Config
 from fediverdict.judge import Judge

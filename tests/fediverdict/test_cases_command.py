@@ -5,15 +5,15 @@ import json
 import pytest
 from sqlalchemy import select
 
-from cache.case_evidence import Decided, Ground
-from cache.case_opening import Terms, note_decisions
-from cache.case_tables import case_pictures, cases
-from cache.database import Store
-from cache.record import record_image
+from cache.cases.case_evidence import Decided, Ground
+from cache.cases.case_opening import Terms, note_decisions
+from cache.memory.record import record_image
+from cache.memory.sightings import Sighting, record_sightings, source_row
 from cache.settings import PeerDefaults
-from cache.sightings import Sighting, record_sightings, source_row
-from cache.tables import findings
-from cache.trust import add_peer
+from cache.storage.case_tables import case_pictures, cases
+from cache.storage.database import Store
+from cache.storage.tables import findings
+from cache.trust.trust import add_peer
 from cache.verdict import Decision, MatchKind
 from fediverdict.config import load_config
 from tests.cache.prints import fingerprint

@@ -9,19 +9,19 @@ import pytest
 from PIL import Image
 from sqlalchemy import select
 
-from cache.allow import allow
-from cache.case_tables import held_codes
-from cache.database import Store
-from cache.guards import TableGuards
-from cache.hot import list_held
+from cache.guards.allow import allow
+from cache.guards.guards import TableGuards
+from cache.guards.hot import list_held
+from cache.index.near import MAX_PEER_HITS
 from cache.judgement import NearClean, PeerState
-from cache.near import MAX_PEER_HITS
-from cache.notices import unread
+from cache.memory.record import NewFinding, record_finding, record_image
 from cache.outcome import Reason
-from cache.panic import panic
-from cache.record import NewFinding, record_finding, record_image
-from cache.tables import codes
-from cache.trust import load_trust, set_state
+from cache.storage.case_tables import held_codes
+from cache.storage.database import Store
+from cache.storage.tables import codes
+from cache.trust.notices import unread
+from cache.trust.panic import panic
+from cache.trust.trust import load_trust, set_state
 from cache.verdict import Decision, Feed, Finding
 from fediverdict.config import Config
 from fediverdict.judge import Judge
@@ -30,10 +30,10 @@ from scanner.decoding.fingerprint import sha256_of
 from scanner.decoding.pool import DecodePool
 from scanner.limits import Limits
 from scanner.policy import load_policy
+from tests.cache.guards.test_blast import act
+from tests.cache.guards.test_guards import BAD, GOOD, theirs
 from tests.cache.pictures import A, B
 from tests.cache.prints import THEIRS, fingerprint, flipped
-from tests.cache.test_blast import act
-from tests.cache.test_guards import BAD, GOOD, theirs
 from tests.fakes.scanner import FakeScanner
 
 NOW = 1_800_000_000
@@ -91,7 +91,7 @@ class Parts:
 
 @pytest.fixture
 async def parts(store, monkeypatch):
-    monkeypatch.setattr("cache.guards.TABLE_SECONDS", -1.0)
+    monkeypatch.setattr("cache.guards.guards.TABLE_SECONDS", -1.0)
     monkeypatch.setattr("fediverdict.judgement.TABLE_SECONDS", -1.0)
     made = Parts(store)
     yield made

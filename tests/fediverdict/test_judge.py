@@ -11,8 +11,8 @@ from PIL import Image
 from sqlalchemy import func, select
 
 from cache.errors import DatabaseUnavailable
-from cache.feed_tables import feed_rows
-from cache.tables import verdicts
+from cache.storage.feed_tables import feed_rows
+from cache.storage.tables import verdicts
 from cache.verdict import Decision, Feed
 from fediverdict.api import LookupItem
 from fediverdict.config import Config

@@ -2,11 +2,11 @@
 
 import pytest
 
-from cache.database import Store
 from cache.errors import CacheError
 from cache.judgement import PipelineState
 from cache.settings import PeerDefaults
-from cache.trust import add_peer, set_trust
+from cache.storage.database import Store
+from cache.trust.trust import add_peer, set_trust
 from fediverdict.config import Config
 from fediverdict.judgement import Judgements
 from scanner.policy import load_policy

@@ -6,11 +6,11 @@ import time
 import pytest
 from sqlalchemy import select
 
-from cache.case_tables import case_pictures, cases
-from cache.notices import unread
-from cache.record import image_row
-from cache.sightings import Sighting, record_sightings, source_row
-from cache.tables import images
+from cache.memory.record import image_row
+from cache.memory.sightings import Sighting, record_sightings, source_row
+from cache.storage.case_tables import case_pictures, cases
+from cache.storage.tables import images
+from cache.trust.notices import unread
 from cache.verdict import Decision
 from fediverdict.config import Config
 from fediverdict.judge import Judge

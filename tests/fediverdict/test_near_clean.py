@@ -9,9 +9,9 @@ from sqlalchemy import select
 
 from benchmarks.fooling.crafted import apart, twin_of
 from benchmarks.scan.trusted_peer import let_peer_judge
+from cache.index.twins import PrintedTwins
 from cache.outcome import Reason
-from cache.tables import images
-from cache.twins import PrintedTwins
+from cache.storage.tables import images
 from cache.verdict import Decision
 from fediverdict.config import Config
 from fediverdict.judge import Judge
@@ -168,7 +168,7 @@ async def test_a_picture_that_we_scanned_ourselves_is_looked_up_without_its_twin
     await judge.judge(KNOWN)
     await judge.judge(COPY)  # known by its twin alone
     asked = []
-    monkeypatch.setattr(PrintedTwins, "_of", lambda *_: asked.append(1) or [])
+    monkeypatch.setattr(PrintedTwins, "_of", lambda *_: [asked.append(1)][:0])
     answer = await judge.judge(KNOWN)
     assert (answer.decision, answer.scanned, asked) == (Decision.CLEAN, False, [])
     await judge.look(COPY, sha256_of(COPY))
@@ -204,7 +204,7 @@ async def test_the_audit_throw_falls_alike_for_all_copies_of_one_picture(make):
 
 async def test_each_instance_has_sketches_of_its_own(new_sqlite_url):
     import migrations  # noqa: PLC0415
-    from cache.database import Store  # noqa: PLC0415
+    from cache.storage.database import Store  # noqa: PLC0415
 
     config = Config.model_validate({"decide": {"near_clean": "own"}})
     secrets = []

@@ -4,15 +4,15 @@ import json
 
 import pytest
 
-from cache.agreement import MIN_COMPARISONS
-from cache.database import Store
 from cache.judgement import LabelTrust, PeerState, Trust
-from cache.notices import tell
-from cache.record import image_row, pipeline_row
+from cache.memory.record import image_row, pipeline_row
 from cache.settings import PeerDefaults
-from cache.tables import issuers, verdicts
-from cache.trust import add_peer, load_trust
-from cache.trust_tables import agreements
+from cache.storage.database import Store
+from cache.storage.tables import issuers, verdicts
+from cache.storage.trust_tables import agreements
+from cache.trust.agreement import MIN_COMPARISONS
+from cache.trust.notices import tell
+from cache.trust.trust import add_peer, load_trust
 from fediverdict.config import load_config
 from fediverdict.trusting import Wish, granted
 from tests.cache.prints import OTHERS, THEIRS

@@ -6,11 +6,11 @@ import time
 import pytest
 from PIL import Image
 
-from cache.calibration import calibration_of, is_calibrated
-from cache.database import Store
-from cache.record import pipeline_row, record_image, record_verdict
+from cache.memory.calibration import calibration_of, is_calibrated
+from cache.memory.record import pipeline_row, record_image, record_verdict
 from cache.rules import parse
-from cache.tables import findings, images, verdicts
+from cache.storage.database import Store
+from cache.storage.tables import findings, images, verdicts
 from cache.testcard import CARD
 from fediverdict.calibrating import Calibrating, is_report_only
 from fediverdict.cli import calibrate as calibrate_command
@@ -24,8 +24,8 @@ from scanner.limits import Limits
 from scanner.policy import load_policy
 from scanner.testcard import card_bytes
 from scanner.testpatterns import draw_noise
+from tests.cache.memory.test_record_and_lookup import own_verdict
 from tests.cache.prints import DESCRIPTION, OTHERS, OURS, THEIRS, fingerprint
-from tests.cache.test_record_and_lookup import own_verdict
 from tests.fakes.scanner import RedClassifier
 from tests.fediverdict.test_judge import GREEN, RED, png
 

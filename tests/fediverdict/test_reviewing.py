@@ -9,22 +9,22 @@ import pytest
 from PIL import Image
 from sqlalchemy import func, select
 
-from cache.arrivals import note_met
-from cache.case_deciding import CaseDecision, decide_case, mark_shown
-from cache.case_grounding import MAX_GROUNDS
-from cache.case_opening import Noted, Terms
-from cache.case_tables import arrivals, case_grounds, case_pictures, cases
-from cache.cases import CaseState
+from cache.cases.arrivals import note_met
+from cache.cases.case_deciding import CaseDecision, decide_case, mark_shown
+from cache.cases.case_grounding import MAX_GROUNDS
+from cache.cases.case_opening import Noted, Terms
+from cache.cases.cases import CaseState
+from cache.cases.retro_codes import SightedCodes
 from cache.errors import NotInCase, NotShown
-from cache.feed_tables import feed_rows, follows
 from cache.judgement import PeerState, Trust
-from cache.peer_rows import record_attestations
-from cache.record import own_issuer, pipeline_row
-from cache.retro_codes import SightedCodes
+from cache.memory.peer_rows import record_attestations
+from cache.memory.record import own_issuer, pipeline_row
+from cache.memory.sightings import Sighting, record_sightings, source_row
 from cache.settings import PeerDefaults
-from cache.sightings import Sighting, record_sightings, source_row
-from cache.tables import images, verdicts
-from cache.trust import add_peer, set_state, set_trust
+from cache.storage.case_tables import arrivals, case_grounds, case_pictures, cases
+from cache.storage.feed_tables import feed_rows, follows
+from cache.storage.tables import images, verdicts
+from cache.trust.trust import add_peer, set_state, set_trust
 from cache.verdict import Basis, Decision, Feed, Finding, Verdict
 from fediverdict.config import Config, ReviewSettings
 from fediverdict.judge import Judge
@@ -686,7 +686,7 @@ async def test_a_rule_that_changes_returns_what_it_flagged(here):
 async def test_equals_beyond_a_cases_room_open_another_and_one_finding_settles_all(
     here, monkeypatch
 ):
-    monkeypatch.setattr("cache.case_opening.MAX_PICTURES", 2)
+    monkeypatch.setattr("cache.cases.case_opening.MAX_PICTURES", 2)
     data = png(RED)
     for text in (b"a", b"b", b"c"):
         await here.met(with_text(data, text))

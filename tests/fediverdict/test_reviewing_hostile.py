@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from cache.case_grounding import MAX_GROUNDS, MAX_LAPSED
-from cache.case_tables import arrivals, case_grounds, cases
-from cache.cases import CaseState
-from cache.feed_tables import feed_rows
-from cache.lists import Entry, drop_older, ensure_list, store_entries
-from cache.panic import panic
-from cache.tables import findings, images
-from cache.trust import set_trust
+from cache.cases.case_grounding import MAX_GROUNDS, MAX_LAPSED
+from cache.cases.cases import CaseState
+from cache.memory.lists import Entry, drop_older, ensure_list, store_entries
+from cache.storage.case_tables import arrivals, case_grounds, cases
+from cache.storage.feed_tables import feed_rows
+from cache.storage.tables import findings, images
+from cache.trust.panic import panic
+from cache.trust.trust import set_trust
 from cache.verdict import Decision, Finding
 from tests.fediverdict.test_judge import GREEN, png
 from tests.fediverdict.test_reviewing import (

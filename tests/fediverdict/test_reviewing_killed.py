@@ -9,16 +9,16 @@ import time
 import pytest
 from sqlalchemy import func, select
 
-from cache.case_tables import arrivals, case_grounds, case_pictures, cases
-from cache.database import Store
-from cache.feed_tables import follows
 from cache.judgement import PeerState, Trust
-from cache.peer_rows import record_attestations
-from cache.record import Computed, record_images
+from cache.memory.peer_rows import record_attestations
+from cache.memory.record import Computed, record_images
+from cache.memory.sightings import Sighting, record_sightings, source_row
 from cache.settings import PeerDefaults
-from cache.sightings import Sighting, record_sightings, source_row
-from cache.tables import images
-from cache.trust import add_peer, set_trust
+from cache.storage.case_tables import arrivals, case_grounds, case_pictures, cases
+from cache.storage.database import Store
+from cache.storage.feed_tables import follows
+from cache.storage.tables import images
+from cache.trust.trust import add_peer, set_trust
 from cache.verdict import Basis, Feed, Finding, Verdict
 from tests.cache.prints import fingerprint
 
@@ -27,7 +27,7 @@ PEERS = ("https://a.example", "https://b.example")
 REVIEW = """
 import asyncio, sys
 from pathlib import Path
-from cache.database import Store
+from cache.storage.database import Store
 from fediverdict.config import load_config
 from fediverdict.parts import build_judge
 from fediverdict.reviewing import build_reviewer

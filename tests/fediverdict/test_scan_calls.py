@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from cache.settings import ReuseSettings
-from cache.tokens import Scope, create_token
+from cache.storage.tokens import Scope, create_token
 from cache.verdict import Decision
 from federation.settings import FederationSettings
 from fediverdict.api import MAX_WAIT_SECONDS, Api

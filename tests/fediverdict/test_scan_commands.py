@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from cache.calibration import Calibration, record_calibration
-from cache.database import Store
-from cache.record import NewFinding, record_finding
-from cache.tables import runs
+from cache.memory.calibration import Calibration, record_calibration
+from cache.memory.record import NewFinding, record_finding
+from cache.storage.database import Store
+from cache.storage.tables import runs
 from cache.verdict import Finding
 from fediverdict import parts
 from fediverdict.config import load_config

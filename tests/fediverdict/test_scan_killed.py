@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 import migrations
-from cache.database import make_engine
+from cache.storage.database import make_engine
 from tests.fediverdict.test_judge import GREEN, RED, png
 
 REPOSITORY = Path(__file__).parents[2]

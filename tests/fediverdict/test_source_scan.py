@@ -8,9 +8,17 @@ import time
 import pytest
 from sqlalchemy import func, select
 
-from cache.runs import RunKind, RunState, begin_run, end_run, findings_page, load_run, resume_run
-from cache.sightings import source_row
-from cache.tables import sightings, verdicts
+from cache.memory.runs import (
+    RunKind,
+    RunState,
+    begin_run,
+    end_run,
+    findings_page,
+    load_run,
+    resume_run,
+)
+from cache.memory.sightings import source_row
+from cache.storage.tables import sightings, verdicts
 from cache.verdict import Decision
 from fediverdict.config import Config, ScanSettings
 from fediverdict.judge import Judge

@@ -10,10 +10,10 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 import scanner
-from cache.counts import Counts, day_of, store_counts
-from cache.database import Store
+from cache.memory.counts import Counts, day_of, store_counts
 from cache.settings import PeerDefaults
-from cache.trust import add_peer
+from cache.storage.database import Store
+from cache.trust.trust import add_peer
 from cache.verdict import Decision
 from fediverdict import parts
 from fediverdict.app import build_app

@@ -5,9 +5,9 @@ import time
 import pytest
 
 from cache.judgement import PipelineState
-from cache.record import pipeline_row, record_image, record_verdict
-from cache.seeding import is_seeded
-from cache.tables import codes
+from cache.memory.record import pipeline_row, record_image, record_verdict
+from cache.memory.seeding import is_seeded
+from cache.storage.tables import codes
 from cache.testcard import CARD
 from cache.verdict import Decision
 from fediverdict.config import Config
@@ -18,8 +18,8 @@ from scanner.classifiers.engine import bundled_pipeline
 from scanner.classifiers.pipeline import pipeline_id
 from scanner.policy import load_policy
 from scanner.settings import ScannerSettings, shadow_settings
+from tests.cache.memory.test_record_and_lookup import own_verdict
 from tests.cache.prints import DESCRIPTION, OURS, THEIRS, fingerprint
-from tests.cache.test_record_and_lookup import own_verdict
 
 NOW = int(time.time())
 TEST = load_policy("test")

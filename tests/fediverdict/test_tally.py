@@ -5,13 +5,13 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
-from cache.counts import counts_since, held_by_issuer
 from cache.errors import DatabaseUnavailable
+from cache.memory.counts import counts_since, held_by_issuer
 from cache.outcome import Outcome, Reason
 from cache.settings import PeerDefaults
+from cache.storage.trust_tables import agreements
 from cache.testcard import CARD
-from cache.trust import add_peer
-from cache.trust_tables import agreements
+from cache.trust.trust import add_peer
 from cache.verdict import SELF, Basis, Decision, Feed, Match, MatchKind, Verdict
 from fediverdict.api import LookupItem
 from fediverdict.look import Answer

@@ -6,12 +6,12 @@ import pytest
 import sqlalchemy as sa
 from alembic import op
 
-import cache.case_tables
-import cache.feed_tables
-import cache.trust_tables  # noqa: F401
+import cache.storage.case_tables
+import cache.storage.feed_tables
+import cache.storage.trust_tables  # noqa: F401
 import migrations
-from cache.database import Store
-from cache.tables import metadata
+from cache.storage.database import Store
+from cache.storage.tables import metadata
 
 NUMBERS = (1, 2)
 

@@ -8,13 +8,13 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-import cache.case_tables
-import cache.feed_tables
-import cache.trust_tables  # noqa: F401
+import cache.storage.case_tables
+import cache.storage.feed_tables
+import cache.storage.trust_tables  # noqa: F401
 import migrations
-from cache.database import Store, make_engine
 from cache.errors import DatabaseNotOurs, DatabaseTooNew, DatabaseTooOld, DatabaseUnavailable
-from cache.tables import issuers, metadata
+from cache.storage.database import Store, make_engine
+from cache.storage.tables import issuers, metadata
 
 
 def _put(connection):
@@ -63,7 +63,7 @@ def test_downgrading_to_nothing_and_up_again_works_with_data_in_the_tables(empty
 
 def test_processes_that_start_at_once_on_an_empty_database_all_find_it_ready(empty_url):
     script = (
-        "import sys, migrations; from cache.database import Store;"
+        "import sys, migrations; from cache.storage.database import Store;"
         "migrations.upgrade(sys.argv[1]); migrations.check(sys.argv[1]);"
         "Store.open(sys.argv[1]).close()"
     )

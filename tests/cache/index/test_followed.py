@@ -15,12 +15,12 @@ from contextlib import closing
 
 import pytest
 
-from cache.codes import Code, set_codes
-from cache.database import Store
 from cache.index import followed, generation
 from cache.index.generation import MANIFEST, generations
-from cache.near import NearIndex
-from cache.record import image_row, own_issuer
+from cache.index.near import NearIndex
+from cache.memory.codes import Code, set_codes
+from cache.memory.record import image_row, own_issuer
+from cache.storage.database import Store
 from tests.cache.index.codes import noisy
 from tests.cache.prints import fingerprint
 
@@ -374,9 +374,9 @@ def test_a_merge_is_left_to_the_process_that_holds_the_lock(sqlite_store, tmp_pa
 
 _WRITER = """
 import sys
-from cache.database import Store
+from cache.storage.database import Store
 from cache.index import followed, generation
-from cache.near import NearIndex
+from cache.index.near import NearIndex
 from pathlib import Path
 followed.SMALL_ENTRIES, followed.MIN_MERGE_ROWS = 10, 5
 store = Store.open(sys.argv[1])

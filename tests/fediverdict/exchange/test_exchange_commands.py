@@ -7,8 +7,14 @@ from contextlib import closing
 
 import pytest
 
-from cache.database import Store
-from cache.record import NewFinding, pipeline_row, record_finding, record_image, record_verdict
+from cache.memory.record import (
+    NewFinding,
+    pipeline_row,
+    record_finding,
+    record_image,
+    record_verdict,
+)
+from cache.storage.database import Store
 from cache.verdict import SELF, Basis, Feed, Finding, Verdict
 from fediverdict.config import load_config
 from fediverdict.judgement import Judgements

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache.lists import LIFE_DAYS, SECONDS_PER_DAY, Entry
+from cache.memory.lists import LIFE_DAYS, SECONDS_PER_DAY, Entry
 from cache.verdict import Basis, Feed, Finding
 from fediverdict.exchange.lines import FORMATS, LINE_CHARACTERS, BadLine, guess, read_rows
 from fediverdict.exchange.rows import MAX_LABELS, MAX_SCORE, Judged

@@ -1,0 +1,1 @@
+"""What of our verdicts enters which feed."""

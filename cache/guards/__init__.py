@@ -1,0 +1,1 @@
+"""What keeps one code or one peer from doing too much: allow-list, breakers."""

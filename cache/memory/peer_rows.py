@@ -1,0 +1,231 @@
+"""Stores what peers attest and retract, once `federation` has verified it.
+
+Decides which row of a feed stands for a picture, and which of the peer's pictures stand in the
+near-match index. Rows of the two feeds of one issuer are kept apart; which of them counts is
+settled by `decide`. A retraction frees exactly its row. Every function wants a write
+transaction; applying a page twice changes nothing.
+"""
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, case, delete, select
+
+from cache.cases.arrivals import note_arrivals
+from cache.memory.codes import Code, code_of, set_codes
+from cache.memory.crowding import thin_out
+from cache.memory.record import (
+    VERDICT_COLUMNS,
+    VERDICT_KEY,
+    Pictures,
+    picture_rows,
+    pipeline_rows,
+    verdict_values,
+)
+from cache.memory.retractions import (
+    Place,
+    free,
+    free_provisional,
+    place_of,
+    remember,
+    retracted_early,
+)
+from cache.storage.bulk import Bulk, Merge
+from cache.storage.prepared import PreparedList
+from cache.storage.rows import batches
+from cache.storage.tables import codes, issuers, label_weights, verdicts
+from cache.verdict import Feed, Verdict
+
+T = TypeVar("T", bound=Hashable)
+
+__all__ = [
+    "Place",
+    "flags_weigh",
+    "record_attestations",
+    "settle_peer_codes",
+    "withdraw_rows",
+]
+
+
+def record_attestations(
+    connection: Connection,
+    *,
+    issuer_id: int,
+    feed: Feed,
+    follow_id: int,
+    rows: Sequence[Verdict],
+    retractions: Sequence[Place] = (),
+    now: int,
+) -> None:
+    """Store verified rows of one feed, each with its `epoch` and `seq`, then its retractions.
+
+    A target that is not here is remembered, should its row still come. Pipelines must have been
+    stored with `record.pipeline_row`; raises UnknownPipeline.
+    """
+    gone = retracted_early(connection, follow_id, rows)
+    kept = _newest([row for row in rows if place_of(row) not in gone])
+    known_contents = _known_contents(connection, kept)
+    pictures = picture_rows(connection, (row.sha256 for row in kept), now=now)
+    _store(connection, issuer_id, feed, kept, pictures, now)
+    known = pictures.ids.keys() - pictures.new
+    alike = {row.sha256 for row in kept if row.content in known_contents}
+    met = [pictures.ids[sha256] for sha256 in known | alike]
+    note_arrivals(connection, issuer_id, feed, met, gone=False)
+    freed, missing = free(connection, issuer_id, feed, retractions)
+    taken_back = [row.sha256 for row in rows if place_of(row) in gone]
+    freed |= free_provisional(connection, issuer_id, feed, taken_back)
+    remember(connection, follow_id, missing, now)
+    crowded = [pictures.ids[one] for one in known | _repeated(row.sha256 for row in kept)]
+    contents = known_contents | _repeated(row.content for row in kept if row.content is not None)
+    thinned = thin_out(connection, issuer_id, feed, crowded, list(contents))
+    note_arrivals(connection, issuer_id, feed, freed | thinned, gone=True)
+    if feed is Feed.FLAGGED:
+        settle_peer_codes(connection, issuer_id, {*pictures.ids.values(), *freed})
+
+
+def withdraw_rows(
+    connection: Connection, *, issuer_id: int, feed: Feed, epoch: str | None, after_seq: int = 0
+) -> int:
+    """Delete a feed's rows of `epoch` past `after_seq` (all epochs for None), return how many.
+
+    For a new epoch, a stolen key, or an end of following.
+    """
+    chosen = [verdicts.c.issuer_id == issuer_id, verdicts.c.feed == int(feed)]
+    if epoch is not None:
+        chosen += [verdicts.c.epoch == epoch, verdicts.c.seq > after_seq]
+    gone = connection.execute(select(verdicts.c.image_id).where(*chosen)).scalars().all()
+    connection.execute(delete(verdicts).where(*chosen))
+    note_arrivals(connection, issuer_id, feed, gone, gone=True)
+    if feed is Feed.FLAGGED:
+        settle_peer_codes(connection, issuer_id, gone)
+    return len(gone)
+
+
+def settle_peer_codes(
+    connection: Connection, issuer_id: int, image_ids: Iterable[int] | None = None
+) -> None:
+    """Let the codes of a peer's flagged-feed rows stand while its flags weigh anything.
+
+    `image_ids` None means all of them, for when its weight changed.
+    """
+    weigh = flags_weigh(connection, issuer_id)
+    if image_ids is None:
+        image_ids = (_flagged_images if weigh else _with_codes)(connection, issuer_id)
+    wanted: dict[int, Code | None] = dict.fromkeys(image_ids)
+    if weigh:
+        for some in batches(list(wanted)):
+            wanted |= _codes_of(connection, issuer_id, some)
+    set_codes(connection, issuer_id, wanted)
+
+
+def flags_weigh(connection: Connection, issuer_id: int) -> bool:
+    """Tell whether any flag of this peer could count, whatever the label."""
+    peer = connection.execute(
+        select(issuers.c.state, issuers.c.flag_weight).where(issuers.c.id == issuer_id)
+    ).one()
+    for_labels = connection.execute(
+        select(label_weights.c.flag_weight).where(label_weights.c.issuer_id == issuer_id)
+    ).scalars()
+    weights = [peer.flag_weight, *(weight or 0 for weight in for_labels)]
+    return bool(peer.state == "trusted" and max(weights) > 0)
+
+
+def _newest(rows: Sequence[Verdict]) -> list[Verdict]:
+    """Return of rows about one thing the one that stands: later issued, then later in the feed."""
+    by_key = {
+        (row.sha256, (row.pipeline or "").lower(), row.basis, row.rule or ""): row
+        for row in sorted(rows, key=lambda row: (row.issued, row.seq or 0))
+    }
+    return list(by_key.values())
+
+
+def _known_contents(connection: Connection, rows: Sequence[Verdict]) -> set[bytes]:
+    """Return those contents, among the claimed ones, that some verdict here has already."""
+    claimed = {row.content for row in rows if row.content is not None}
+    return {content for (content,) in _CONTENTS.rows(connection, sorted(claimed))}
+
+
+_CONTENTS = PreparedList(
+    lambda listed: select(verdicts.c.content).where(listed(verdicts.c.content)).distinct()
+)
+
+
+def _repeated(values: Iterable[T]) -> set[T]:
+    return {value for value, times in Counter(values).items() if times > 1}
+
+
+def _store(
+    connection: Connection,
+    issuer_id: int,
+    feed: Feed,
+    rows: Sequence[Verdict],
+    pictures: Pictures,
+    now: int,
+) -> None:
+    """Store rows; on pictures that are new here nothing can stand yet."""
+    by_id = pipeline_rows(connection, (row.pipeline for row in rows if row.pipeline))
+    new: list[dict[str, object]] = []
+    known: list[dict[str, object]] = []
+    for row in rows:
+        values = verdict_values(row, feed, now=now)
+        values["image_id"], values["issuer_id"] = pictures.ids[row.sha256], issuer_id
+        values["pipeline_id"] = by_id[row.pipeline] if row.pipeline else 0
+        (new if row.sha256 in pictures.new else known).append(values)
+    _NEW.store(connection, new)
+    _KNOWN.store(connection, known)
+
+
+def _is_later(new: Any, old: Any) -> ColumnElement[bool]:
+    """Tell which row of a key stands; one without a seq is provisional, see `provisional`."""
+    after = old.seq.is_(None) | (new.epoch != old.epoch) | (new.seq > old.seq)
+    later: ColumnElement[bool] = (new.issued > old.issued) | ((new.issued == old.issued) & after)
+    return later
+
+
+def _received(new: Any, old: Any) -> Mapping[str, ColumnElement[Any]]:
+    """Let a row that its issuer told us before its page came have come at that time.
+
+    Only where it says the same: else what was read here in the meantime could be echoed.
+    """
+    same = new.scores.is_not_distinct_from(old.scores)
+    was_told = old.seq.is_(None) & new.seq.is_not(None) & (new.issued == old.issued) & same
+    return {"received": case((was_told, old.received), else_=new.received)}
+
+
+_NEW = Bulk(verdicts, VERDICT_COLUMNS)
+_KNOWN = Bulk(verdicts, VERDICT_COLUMNS, Merge(VERDICT_KEY, _is_later, _received))
+
+
+def _flagged_images(connection: Connection, issuer_id: int) -> Sequence[int]:
+    return (
+        connection.execute(
+            select(verdicts.c.image_id).where(
+                verdicts.c.issuer_id == issuer_id, verdicts.c.feed == int(Feed.FLAGGED)
+            )
+        )
+        .scalars()
+        .all()
+    )
+
+
+def _with_codes(connection: Connection, issuer_id: int) -> Sequence[int]:
+    """Return the pictures of which a code of this peer stands: far fewer than it has rows."""
+    standing = select(codes.c.image_id).where(codes.c.issuer_id == issuer_id, ~codes.c.withdrawn)
+    return connection.execute(standing).scalars().all()
+
+
+def _codes_of(
+    connection: Connection, issuer_id: int, image_ids: Sequence[int]
+) -> dict[int, Code | None]:
+    rows = connection.execute(
+        select(verdicts.c.image_id, verdicts.c.pdq, verdicts.c.pdq_quality)
+        .where(
+            verdicts.c.issuer_id == issuer_id,
+            verdicts.c.feed == int(Feed.FLAGGED),
+            verdicts.c.image_id.in_(image_ids),
+        )
+        .order_by(verdicts.c.issued, verdicts.c.id)
+    )
+    found = ((row.image_id, code_of(row.pdq, row.pdq_quality)) for row in rows)
+    return {image_id: code for image_id, code in found if code is not None}

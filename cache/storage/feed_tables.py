@@ -1,0 +1,190 @@
+"""The tables of federation: own feeds, followers, followed feeds, inbox and deliveries.
+
+They stand in the cache because one schema and one set of migrations serves all rooms;
+only `federation` reads and writes them, but for `feed_rows`, which the cache appends to in
+the very transaction that stores a verdict.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from cache.storage.tables import RowId, metadata
+
+# --- what we publish -------------------------------------------------------------------------
+signing_keys = Table(  # purpose "http" (RSA), "clean" and "flagged" (Ed25519)
+    "signing_keys",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("purpose", Text, nullable=False),
+    Column("private", LargeBinary, nullable=False),  # PKCS #8 DER
+    Column("created", BigInteger, nullable=False),
+    Column("expires", BigInteger),
+    Column("revoked", BigInteger),
+)
+
+feed_epochs = Table(
+    "feed_epochs",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("feed", SmallInteger, nullable=False, index=True),
+    Column("epoch", Text, nullable=False, unique=True),  # 128 random bits, hex
+    Column("previous_epoch", Text),
+    Column("previous_page", Integer),
+    Column("started", BigInteger, nullable=False),
+)
+
+feed_rows = Table(  # append-only; epoch, page and seq are given when the row is sealed
+    "feed_rows",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("feed", SmallInteger, nullable=False),
+    Column("op", SmallInteger, nullable=False),  # 0 attests, 1 retracts target_id
+    Column("sha256", LargeBinary, nullable=False, index=True),
+    Column("content", LargeBinary),
+    Column("pdq", LargeBinary),
+    Column("pdq_quality", SmallInteger),
+    Column("pipeline_id", BigInteger, nullable=False, default=0),
+    Column("basis", SmallInteger, nullable=False),
+    Column("rule", Text, nullable=False, default=""),
+    Column("finding", Text),
+    Column("scores", Text),
+    Column("issued", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("target_id", BigInteger),  # feed_rows.id of what a retraction frees
+    Column("live", Boolean, nullable=False, default=True),  # false once retracted or replaced
+    Column("added", BigInteger, nullable=False),
+    Column("epoch", Text),
+    Column("page", Integer),
+    Column("seq", BigInteger),
+)
+Index(
+    "ix_feed_rows_unsealed",
+    feed_rows.c.feed,
+    feed_rows.c.id,
+    sqlite_where=feed_rows.c.seq.is_(None),
+    postgresql_where=feed_rows.c.seq.is_(None),
+)
+
+feed_pages = Table(
+    "feed_pages",
+    metadata,
+    Column("feed", SmallInteger, primary_key=True),
+    Column("epoch", Text, primary_key=True),
+    Column("page", Integer, primary_key=True),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("digest", Text, nullable=False),  # multibase
+    Column("document", Text, nullable=False),  # the signed page, as served
+    Column("published", BigInteger, nullable=False),
+)
+
+followers = Table(  # pending -> approved | rejected; an Undo deletes the row unless rejected
+    "followers",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("feed", SmallInteger, nullable=False),
+    Column("actor_id", Text, nullable=False),
+    Column("origin", Text, nullable=False, index=True),
+    Column("inbox", Text, nullable=False),
+    Column("shared_inbox", Text),
+    Column("state", Text, nullable=False),
+    Column("follow_id", Text, nullable=False),  # id of the Follow activity
+    Column("created", BigInteger, nullable=False),
+    UniqueConstraint("feed", "actor_id"),
+)
+
+deliveries = Table(  # the transactional outbox; a delivered row is deleted
+    "deliveries",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("inbox", Text, nullable=False),
+    Column("origin", Text, nullable=False, index=True),
+    Column("activity_id", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("tries", Integer, nullable=False, default=0),
+    Column("next_try", BigInteger, nullable=False, index=True),
+    Column("state", Text, nullable=False, default="waiting"),  # waiting | dropped
+    Column("error", Text),
+    UniqueConstraint("inbox", "activity_id"),
+)
+
+# --- what we follow --------------------------------------------------------------------------
+remote_actors = Table(
+    "remote_actors",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("actor_id", Text, nullable=False, unique=True),
+    Column("origin", Text, nullable=False, index=True),
+    Column("document", Text, nullable=False),
+    Column("fetched", BigInteger, nullable=False),
+)
+
+follows = Table(  # pending -> accepted | rejected
+    "follows",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("actor_id", Text, nullable=False, unique=True),  # the feed actor
+    Column("issuer_id", ForeignKey("issuers.id"), nullable=False),
+    Column("feed", SmallInteger, nullable=False),
+    Column("handle", Text),
+    Column("state", Text, nullable=False),
+    Column("follow_id", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("epoch", Text),  # the cursor: the last page applied
+    Column("page", Integer, nullable=False, default=0),
+    Column("digest", Text),
+    Column("pulled", BigInteger),
+    Column("tries", Integer, nullable=False, default=0),
+    Column("next_try", BigInteger, nullable=False, default=0),
+    Column("error", Text),
+)
+
+remote_pages = Table(
+    "remote_pages",
+    metadata,
+    Column("follow_id", ForeignKey("follows.id", ondelete="CASCADE"), primary_key=True),
+    Column("epoch", Text, primary_key=True),
+    Column("page", Integer, primary_key=True),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("received", BigInteger, nullable=False),
+)
+
+early_retractions = Table(  # retractions whose target is not here yet
+    "early_retractions",
+    metadata,
+    Column("follow_id", ForeignKey("follows.id", ondelete="CASCADE"), primary_key=True),
+    Column("epoch", Text, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("expires", BigInteger, nullable=False),
+)
+
+inbox = Table(  # received -> done | failed
+    "inbox",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("origin", Text, nullable=False),
+    Column("activity_id", Text, nullable=False),
+    Column("actor_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("received", BigInteger, nullable=False),
+    Column("state", Text, nullable=False, index=True),
+    Column("tries", Integer, nullable=False, default=0),
+    Column("next_try", BigInteger, nullable=False, default=0),
+    Column("error", Text),
+    UniqueConstraint("origin", "activity_id"),
+)
