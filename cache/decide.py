@@ -6,6 +6,7 @@ evidence is left to `lookup`, acting on the outcome to whoever asked.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cache import weigh
 from cache.judgement import Judgement
@@ -41,7 +42,7 @@ def decide(
     if settled is not None:
         return settled
     case = Sorted.of(evidence, judgement, now, can_scan, dismissed)
-    return (
+    outcome = (
         _own_flag(case)
         or _peers_flag(case)
         or _near_or_past_flag(case)
@@ -51,6 +52,7 @@ def decide(
         or twins_clear(case, evidence, throw, now)
         or Outcome(Decision.UNKNOWN, Reason.NO_EVIDENCE)
     )
+    return replace(outcome, dismissed=tuple(sorted(dismissed))) if dismissed else outcome
 
 
 def _findings(

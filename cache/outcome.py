@@ -41,6 +41,7 @@ class Outcome:
     distance: int = 0  # of that match, in bits
     matches: tuple[Match, ...] = ()
     findings: tuple[FindingMatch, ...] = ()
+    dismissed: tuple[str, ...] = ()  # the rules that a person here took out
 
 
 _SENTENCES = {
@@ -84,6 +85,8 @@ def explain(outcome: Outcome, *, show_distance: bool = True) -> str:
     sentence = _SENTENCES[outcome.reason]
     if outcome.rules == (TEST_CARD,):
         sentence = _OF_TEST_CARD.get(outcome.reason, sentence)
+    if outcome.dismissed:
+        sentence += f" A person here dismissed {' and '.join(outcome.dismissed)}."
     return sentence.format(
         rules=" and ".join(outcome.rules) or "no rule",
         issuers=", ".join(names) or "this instance",

@@ -166,7 +166,7 @@ class Api:
             token,
             self._share(request),
             self._origin(query.get("origin")),
-            background=query.get("background") == "1",
+            background=_flag(query, "background"),
             wait_seconds=_seconds(query.get("wait")),
         )
 
@@ -184,7 +184,7 @@ class Api:
     def _share(self, request: web.Request) -> Share:
         """Return whether the verdict may be published: always, never, or for public pictures."""
         if self._config.api.share == "public":
-            return "all" if request.query.get("public") == "1" else "off"
+            return "all" if _flag(request.query, "public") else "off"
         return self._config.api.share
 
     async def lookup(self, request: web.Request) -> web.Response:
@@ -263,6 +263,13 @@ def _seconds(text: str | None) -> float | None:
 
 def _ends(seconds: float | None) -> float | None:
     return None if seconds is None else asyncio.get_running_loop().time() + seconds
+
+
+def _flag(query: Mapping[str, str], name: str) -> bool:
+    """Return a switch of the query: 1 is on, 0 or nothing is off, anything else a fault."""
+    if (text := query.get(name, "0")) not in ("0", "1"):
+        raise Problem(400, f"{name} is 1 or 0.")
+    return text == "1"
 
 
 async def _picture(request: web.Request, limit: int) -> tuple[bytes | None, str | None]:

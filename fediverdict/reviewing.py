@@ -2,11 +2,11 @@
 
 Decides nothing of a picture itself: `cache.decide` does, asked anew through the judge; what follows
 for cases is `cache.cases.case_opening`'s. This file takes what waits in small batches: rows of
-peers that came or went and findings of our own scans (`arrivals`), changes of codes (`retro`), and cases that
-are due. What is decided is read; one write then holds what follows, together with the end of its
-queue rows or the move of the cursor, so that a process killed anywhere loses nothing, and two that
-do the same at once double nothing. The event loop is given back after each picture; the pass over
-the sighted codes runs in threads of its own.
+peers that came or went and findings of our own scans (`arrivals`), changes of codes (`retro`), and
+cases that are due. What is decided is read; one write then holds what follows, together with the
+end of its queue rows or the move of the cursor, so that a process killed anywhere loses nothing,
+and two that do the same at once double nothing. The event loop is given back after each picture;
+the pass over the sighted codes runs in threads of its own.
 """
 
 import asyncio

@@ -18,6 +18,7 @@ from fediverdict.cli.followers import followers
 from fediverdict.cli.init import init
 from fediverdict.cli.lookup import explain, lookup
 from fediverdict.cli.model import model
+from fediverdict.cli.notices import notices
 from fediverdict.cli.panic import panic_command
 from fediverdict.cli.peers import peers
 from fediverdict.cli.policy import policy
@@ -69,6 +70,7 @@ for command in (
     import_command,
     allow_group,
     codes,
+    notices,
     panic_command,
     testcard,
     db,

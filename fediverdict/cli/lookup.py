@@ -89,13 +89,13 @@ async def _all_answers(context: Context, pictures: Iterable[str]) -> list[tuple[
 
 
 async def _answer(judge: Judge, picture: str) -> Answer:
-    if SHA256.fullmatch(picture):
+    if SHA256.fullmatch(picture.lower()):
         look: Look | Answer = await judge.look_up(LookupItem(bytes.fromhex(picture)))
     else:
         data = read_picture(Path(picture), judge.limits.image_bytes)
         look = await judge.look(data, sha256_of(data))
     answer = look if isinstance(look, Answer) else look.answer()
-    return answer.named(None if SHA256.fullmatch(picture) else picture)
+    return answer.named(None if SHA256.fullmatch(picture.lower()) else picture)
 
 
 def read_picture(path: Path, limit_bytes: int) -> bytes:

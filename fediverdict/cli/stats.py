@@ -46,7 +46,7 @@ def _print(found: Stats, days: int) -> None:
     click.echo("\nheld of each issuer, and its part in what was reused")
     print_table(_PEER_HEAD, [_peer_row(found, one) for one in found.held])
     click.echo(f"\ncases waiting for a person: {found.open_cases}")
-    click.echo(f"notices not read yet: {found.unread_notices}")
+    click.echo(f"notices not read yet: {found.unread_notices} (`fediverdict notices`)")
 
 
 def _print_answers(found: Stats, days: int, first: int) -> None:

@@ -418,3 +418,11 @@ def test_past_the_blast_radius_a_peer_only_asks_for_review():
     outcome = decide(found, judgement(tripped=frozenset({A})), now=NOW, can_scan=True)
     assert (outcome.decision, outcome.reason) == (Decision.REVIEW, Reason.BLAST_RADIUS)
     assert decide(found, judgement(), now=NOW, can_scan=True).decision is Decision.FLAGGED
+
+
+def test_what_a_person_dismissed_is_told_with_what_is_decided_without_it():
+    outcome = decide(
+        evidence(exact(verdict(BAD)), person("dismissed")), judgement(), now=NOW, can_scan=True
+    )
+    assert (outcome.decision, outcome.dismissed) == (Decision.CLEAN, ("pattern",))
+    assert explain(outcome) == "Our own verdict clears every rule. A person here dismissed pattern."

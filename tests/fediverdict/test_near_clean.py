@@ -168,7 +168,12 @@ async def test_a_picture_that_we_scanned_ourselves_is_looked_up_without_its_twin
     await judge.judge(KNOWN)
     await judge.judge(COPY)  # known by its twin alone
     asked = []
-    monkeypatch.setattr(PrintedTwins, "_of", lambda *_: [asked.append(1)][:0])
+
+    def of(*_):
+        asked.append(1)
+        return []
+
+    monkeypatch.setattr(PrintedTwins, "_of", of)
     answer = await judge.judge(KNOWN)
     assert (answer.decision, answer.scanned, asked) == (Decision.CLEAN, False, [])
     await judge.look(COPY, sha256_of(COPY))
