@@ -4,6 +4,7 @@ Rows come in random order of their sha256, as in life, so that the indexes have 
 in life. Nothing here is measured: a fill is not durable until it is closed.
 """
 
+import os
 import random
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -107,6 +108,8 @@ def fill_sqlite(path: Path, peers: Peers, size: int) -> None:
     raw = sqlite3.connect(path)  # what was written without a journal is on disk from here on
     raw.execute("PRAGMA journal_mode = WAL").fetchall()
     raw.close()
+    with path.open("rb") as file:
+        os.fsync(file.fileno())  # else what is measured next waits for it
 
 
 def fill_postgres(url: str, peers: Peers, number: int) -> None:
