@@ -6,6 +6,7 @@ faiss, rows as they come from the database for Fediverdict. faiss runs on one th
 
 from collections.abc import Callable
 from importlib.util import find_spec
+from typing import Any, cast
 
 import numpy as np
 
@@ -66,7 +67,7 @@ def _fediverdict(given: object) -> Search:
 def _pdq_index(given: object) -> Search:
     from threatexchange.signal_type.pdq.pdq_index import PDQIndex  # noqa: PLC0415
 
-    index: PDQIndex[int] = PDQIndex(given)  # type: ignore[arg-type]
+    index: Any = PDQIndex(cast("Any", given))
     return lambda query: [match.metadata for match in index.query(query.tobytes().hex())]
 
 
