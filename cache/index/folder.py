@@ -5,6 +5,7 @@ an older one open goes on using it: its files have no names any more, but stay u
 closed.
 """
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -63,7 +64,7 @@ class IndexFolder:
 
     def discard(self, generation: Generation) -> None:
         """Remove a generation that is not to be believed."""
-        shutil.rmtree(generation.path, ignore_errors=True)
+        _delete(generation.path)
 
     @contextmanager
     def locked(self) -> Iterator[bool]:
@@ -86,4 +87,11 @@ class IndexFolder:
     def _remove(self, pattern: str, but: Path | None = None) -> None:
         for path in self._path.glob(pattern):
             if path != but:
-                shutil.rmtree(path, ignore_errors=True)
+                _delete(path)
+
+
+def _delete(path: Path) -> None:
+    """Remove a folder; its name goes first, so that a generation's name stands for the whole."""
+    with contextlib.suppress(OSError):
+        path = path.rename(path.with_name(f"tmp-{path.name.removeprefix('tmp-')}"))
+    shutil.rmtree(path, ignore_errors=True)
