@@ -1,6 +1,7 @@
 """`fediverdict serve`: HTTP API, ActivityPub and its loops, until it is told to stop."""
 
 import asyncio
+import gc
 import logging
 import signal
 
@@ -35,6 +36,7 @@ async def _serve(context: Context) -> None:
     await runner.setup()
     try:
         await _listen(runner, context)
+        gc.freeze()  # what was loaded stays: the collector need not look through it any more
         await stop.wait()
     finally:
         await runner.cleanup()
