@@ -276,7 +276,8 @@ class Judge:
         scan = Scan(opened.facts, scored, shadow)
         await self.store.write_together(self._recorder.record, scan)
         self.judgements.forget_unless_known(scored.classifier.pipeline_id)
-        look = await self.store.read(self._after_scan, Query.of_facts(opened.facts))
+        pipeline = scored.classifier.pipeline_id
+        look = await self.store.read(self._after_scan, Query.of_facts(opened.facts), pipeline)
         return look.answer(scanned=True)
 
     def _open(self, data: bytes, sha256: bytes) -> AbstractAsyncContextManager[Opened]:
@@ -315,8 +316,8 @@ class Judge:
     def _look_up(self, connection: Connection, query: Query) -> Look:
         return self._decided(connection, query, can_scan=self.scanner is not None)
 
-    def _after_scan(self, connection: Connection, query: Query) -> Look:
-        return self._decided(connection, query, can_scan=False)
+    def _after_scan(self, connection: Connection, query: Query, pipeline: str) -> Look:
+        return self._decided(connection, query, can_scan=False, knowing=pipeline)
 
     def _look_exactly(self, connection: Connection, sha256: bytes) -> Look:
         """Decide by equal bytes alone; nothing is near."""
@@ -324,7 +325,9 @@ class Judge:
         found = evidence(connection, None, fingerprint=query.fingerprint)
         return self._concluded(connection, query, found, can_scan=True)
 
-    def _decided(self, connection: Connection, query: Query, *, can_scan: bool) -> Look:
+    def _decided(
+        self, connection: Connection, query: Query, *, can_scan: bool, knowing: str | None = None
+    ) -> Look:
         found = evidence(
             connection,
             self._near,
@@ -333,12 +336,18 @@ class Judge:
             guards=self._guards,
             twins=None if self._twins is None else self._twins.seeing(query.shape),
         )
-        return self._concluded(connection, query, found, can_scan=can_scan)
+        return self._concluded(connection, query, found, can_scan=can_scan, knowing=knowing)
 
     def _concluded(
-        self, connection: Connection, query: Query, found: Evidence, *, can_scan: bool
+        self,
+        connection: Connection,
+        query: Query,
+        found: Evidence,
+        *,
+        can_scan: bool,
+        knowing: str | None = None,
     ) -> Look:
-        judgement = self.judgements.current(connection)
+        judgement = self.judgements.current(connection, knowing=knowing)
         outcome = decide(
             found,
             judgement,

@@ -71,14 +71,16 @@ class Judgements:
         self._judgement: Judgement | None = None
         self._forgotten = 0  # how often; who began to read before has read too soon
 
-    def current(self, connection: Connection) -> Judgement:
+    def current(self, connection: Connection, *, knowing: str | None = None) -> Judgement:
         """Return what deciding needs now.
 
         The tables are read at most once a second, and on SQLite only after a commit, or while a
-        peer is past the blast radius: that ends by itself.
+        peer is past the blast radius: that ends by itself. `knowing` is a pipeline of ours that
+        was adopted before this connection began to read: a transaction that is older than the
+        adoption, in another thread, may have left a judgement without it.
         """
         snapshot, held, forgotten = snapshot_of(connection), self._judgement, self._forgotten
-        if held is not None:
+        if held is not None and (knowing is None or self._knows(held, knowing)):
             if snapshot is not None and snapshot is self._read_in and not held.tripped:
                 return held
             if time.monotonic() - self._read_at <= TABLE_SECONDS:
@@ -138,7 +140,7 @@ class Judgements:
         To be called when an adoption is committed.
         """
         held = self._judgement
-        if held is None or held.pipelines.get(pipeline) != self._terms_in_use(pipeline):
+        if held is None or not self._knows(held, pipeline):
             self.forget()
 
     def forget(self) -> None:
@@ -171,6 +173,9 @@ class Judgements:
         """What the pipeline in shadow is remembered by: its policy and model, as configured."""
         shadow = self.config.scanner.shadow
         return _settings_text(shadow, self._shadow_policy or load_policy(shadow.policy))
+
+    def _knows(self, held: Judgement, pipeline: str) -> bool:
+        return held.pipelines.get(pipeline) == self._terms_in_use(pipeline)
 
     def _terms_in_use(self, pipeline: str) -> PipelineTerms:
         return PipelineTerms(self._own_thresholds(pipeline), PipelineState.DEFAULT)

@@ -148,3 +148,17 @@ def test_a_reader_that_began_before_a_commit_does_not_hide_what_it_brought(store
     judgements._read = overtaken
     store.read_now(judgements.current)
     assert PIPELINE in store.read_now(judgements.current).pipelines
+
+
+def test_a_reader_whose_transaction_is_older_hides_no_pipeline_from_who_knows_of_it(
+    store, judgements
+):
+    def older(connection):
+        connection.exec_driver_sql("SELECT count(*) FROM verdicts").all()  # what it sees is fixed
+        store.write_now(judgements.adopt, PIPELINE, 1)
+        judgements.forget_unless_known(PIPELINE)
+        return judgements.current(connection)
+
+    assert PIPELINE not in store.read_now(older).pipelines
+    assert PIPELINE in store.read_now(judgements.current, knowing=PIPELINE).pipelines
+    assert PIPELINE in store.read_now(judgements.current).pipelines
