@@ -1,6 +1,6 @@
 """Run every benchmark, each in a process of its own; exit 1 when any missed a goal.
 
-`python -m benchmarks` runs all; `python -m benchmarks reuse` runs those named.
+`python -m benchmarks` runs all; `python -m benchmarks index store` runs those named.
 """
 
 import subprocess

@@ -81,6 +81,3 @@ class ReuseSettings(_Settings):
     ask_seconds: Annotated[float, Field(gt=0, le=60)] = 2.0  # for one picture, at all its feeds
     grace_seconds: Annotated[float, Field(ge=0, le=3_600)] = 90.0  # of background sources
     hosts: dict[str, str] = {}  # host[:port] of pictures -> origin of the peer that judges them
-
-
-PipelineStateInFile = Literal["default", "accepted", "retired", "shadow"]

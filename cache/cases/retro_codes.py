@@ -40,30 +40,17 @@ BLOCK_ROWS = 4_096
 """Pictures compared at once: their columns fit in a processor's cache."""
 MAX_THREADS = 4
 
+_PRINTED = select(
+    prints.c.id,
+    images.c.id.label("image_id"),
+    images.c.pdq,
+    images.c.pdq_quality,
+    images.c.pdq_variants,
+).join_from(prints, images, images.c.id == prints.c.image_id)
 _NEW = Prepared(
-    select(
-        prints.c.id,
-        images.c.id.label("image_id"),
-        images.c.pdq,
-        images.c.pdq_quality,
-        images.c.pdq_variants,
-    )
-    .join_from(prints, images, images.c.id == prints.c.image_id)
-    .where(prints.c.id > bindparam("since"))
-    .order_by(prints.c.id)
-    .limit(READ_ROWS)
+    _PRINTED.where(prints.c.id > bindparam("since")).order_by(prints.c.id).limit(READ_ROWS)
 )
-_ONE = Prepared(
-    select(
-        prints.c.id,
-        images.c.id.label("image_id"),
-        images.c.pdq,
-        images.c.pdq_quality,
-        images.c.pdq_variants,
-    )
-    .join_from(prints, images, images.c.id == prints.c.image_id)
-    .where(prints.c.id == bindparam("print_id"))
-)
+_ONE = Prepared(_PRINTED.where(prints.c.id == bindparam("print_id")))
 
 Rows = NDArray[np.void]
 Ids = NDArray[np.int64]

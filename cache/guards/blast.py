@@ -96,13 +96,6 @@ class BlastRadius:
         self._counted = time.monotonic()
 
 
-def load_tripped(
-    connection: Connection, now: int, settings: TrustSettings | None = None
-) -> frozenset[str]:
-    """Return the origins past the blast radius at `now`; `BlastRadius` does it often."""
-    return BlastRadius(settings or TrustSettings()).tripped(connection, now)
-
-
 def tell_tripped(connection: Connection, origins: Iterable[str], now: int) -> None:
     """Tell the admin of peers past the blast radius, each once an hour; wants a write."""
     wanted = sorted(origins)

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 CODE_BYTES = 32
-CODE_BITS = 256
 WORDS = 4
 
 Words = NDArray[np.uint64]

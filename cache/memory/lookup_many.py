@@ -14,7 +14,6 @@ from sqlalchemy import BigInteger, Connection, bindparam, literal, select, union
 
 from cache.index.near import NearCode, NearIndex
 from cache.memory.lookup import (
-    FINDING_COLUMNS,
     FINGERPRINTS,
     Asked,
     Exact,
@@ -23,10 +22,13 @@ from cache.memory.lookup import (
     Twins,
     codes_to_search,
     evidence_of,
-    finding_of,
     fingerprint_of,
-    match_of,
     newest,
+)
+from cache.memory.verdict_rows import (
+    FINDING_COLUMNS,
+    finding_of,
+    match_of,
     select_findings,
     select_verdicts,
     verdict_of,

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from cache.cases.case_evidence import Ground
 from cache.cases.case_grounding import StoredGround, settle_grounds
-from cache.guards.blast import COUNT_SECONDS, HOUR_SECONDS, BlastRadius, load_tripped, tell_tripped
+from cache.guards.blast import COUNT_SECONDS, HOUR_SECONDS, BlastRadius, tell_tripped
 from cache.judgement import PeerState, Trust
 from cache.memory.record import image_row, own_issuer
 from cache.settings import PeerDefaults, TrustSettings
@@ -61,7 +61,7 @@ def sight(connection, number):
 
 
 def tripped(store, now=NOW, **changes):
-    return store.read_now(load_tripped, now, TrustSettings(**changes))
+    return store.read_now(BlastRadius(TrustSettings(**changes)).tripped, now)
 
 
 @pytest.mark.parametrize(("actions", "past"), [(9, False), (10, True), (11, True)])
