@@ -151,7 +151,7 @@ async def _judged(
             report.warn("nothing can be scanned here; what nobody judged stays unknown")
         noted = await build_reviewer(context.config, judge).drain(stop)
         if noted.opened or noted.reopened:
-            told = f"{noted.opened} cases opened, {noted.reopened} reopened"
+            told = f"cases: {noted.opened} opened, {noted.reopened} reopened"
             report.warn(f"{told}; see `fediverdict cases list`")
         return None if stop.is_set() else run
 
