@@ -18,11 +18,11 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from federation import media
-from federation.address import is_public
-from federation.blocking import refuse_blocked
 from federation.errors import BlockedAddress, FetchFailed, TooLarge, WrongContentType
 from federation.origin import Url, origin_of, parse_url
+from federation.outbound import media
+from federation.outbound.address import is_public
+from federation.outbound.blocking import refuse_blocked
 from federation.settings import FederationSettings
 
 Sign = Callable[[str, str, Url, bytes | None], Mapping[str, str]]

@@ -10,18 +10,20 @@ from sqlalchemy import Connection, select
 from cache.storage.database import Store
 from cache.storage.feed_tables import followers
 from cache.verdict import Feed
-from federation import addresses, feed_log, outbox
-from federation.answering import Answers, Question
-from federation.blocking import refuse_blocked
-from federation.cavage import Request
-from federation.epoch import is_epoch
+from federation import addresses
 from federation.errors import FederationError, NotFound
-from federation.feeds import Feeds
-from federation.followers import APPROVED, count_approved
+from federation.following.followers import APPROVED, count_approved
 from federation.instance import Instance
 from federation.origin import Url, origin_of
-from federation.strictjson import JsonObject
-from federation.verifying import Verifier, key_id_of
+from federation.outbound.blocking import refuse_blocked
+from federation.publishing import feed_log
+from federation.publishing.answering import Answers, Question
+from federation.publishing.feeds import Feeds
+from federation.signing.cavage import Request
+from federation.signing.verifying import Verifier, key_id_of
+from federation.wire import outbox
+from federation.wire.epoch import is_epoch
+from federation.wire.strictjson import JsonObject
 
 _MAX_PAGE_DIGITS = 9
 

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from cache.verdict import Feed
-from federation import actor, addresses
-from federation.cavage import sign_request
-from federation.keys import main_key_id
-from federation.keystore import OwnKeys
+from federation import addresses
+from federation.actors import actor
 from federation.origin import Origin, Url
-from federation.strictjson import JsonObject
+from federation.signing.cavage import sign_request
+from federation.signing.keys import main_key_id
+from federation.signing.keystore import OwnKeys
+from federation.wire.strictjson import JsonObject
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,8 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_writer import HttpVersion11
 
-from federation import media, nodeinfo, webfinger
+from federation.actors import nodeinfo, webfinger
 from federation.addresses import INSTANCE_NAME
-from federation.answering import Question
-from federation.cavage import Request
 from federation.documents import Documents
 from federation.errors import (
     BadRequest,
@@ -26,9 +24,12 @@ from federation.errors import (
     TooSlow,
     WrongContentType,
 )
-from federation.inbox import Inbox
 from federation.instance import Instance
-from federation.strictjson import JsonObject
+from federation.outbound import media
+from federation.publishing.answering import Question
+from federation.receiving.inbox import Inbox
+from federation.signing.cavage import Request
+from federation.wire.strictjson import JsonObject
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PRIVATE = {"Cache-Control": "private, no-store"}

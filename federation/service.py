@@ -18,25 +18,25 @@ from aiohttp import web
 from cache.settings import PeerDefaults
 from cache.storage.database import Store
 from cache.verdict import Feed
-from federation import follow, followers
-from federation.actors import Actors
-from federation.answering import Answers
-from federation.asking import Asking
+from federation.actors.actors import Actors
+from federation.actors.discover import find_feed
 from federation.client import Client
-from federation.delivery import Deliverer
-from federation.discover import find_feed
 from federation.documents import Documents
 from federation.errors import BadHandle
-from federation.feeds import Feeds
-from federation.head import HeadFile
-from federation.inbox import Inbox
+from federation.following import follow, followers
 from federation.instance import Instance
 from federation.origin import Url
-from federation.pull import Puller, pull_all_soon
-from federation.queue import Queue
+from federation.outbound.delivery import Deliverer
+from federation.publishing.answering import Answers
+from federation.publishing.feeds import Feeds
+from federation.publishing.head import HeadFile
+from federation.reading.asking import Asking
+from federation.reading.pull import Puller, pull_all_soon
+from federation.receiving.inbox import Inbox
+from federation.receiving.queue import Queue
 from federation.routes import Routes
 from federation.settings import FederationSettings, FeedSettings
-from federation.verifying import Verifier
+from federation.signing.verifying import Verifier
 
 _log = logging.getLogger(__name__)
 _TIDY_SECONDS = 3_600

@@ -3,8 +3,8 @@
 Decides when asking could change anything, and how long a picture waits: an answer is waited for as
 `reuse.ask_seconds` says; a background source also waits `reuse.grace_seconds` for the page that
 holds the picture, looking again every few seconds and asking once more at the end. Whom an origin
-is, and what of its answer is believed, is left to `federation.asking`; the judge knows it as an
-`Asker`.
+is, and what of its answer is believed, is left to `federation.reading.asking`; the judge knows it
+as an `Asker`.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ from typing import Protocol
 from cache.outcome import Reason
 from cache.settings import ReuseSettings
 from cache.verdict import Decision, MatchKind
-from federation.asking import Asking
 from federation.origin import Origin
+from federation.reading.asking import Asking
 from fediverdict.look import Look
 
 LOOK_SECONDS = 3.0

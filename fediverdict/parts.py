@@ -12,9 +12,9 @@ from cache.index.near import NearIndex
 from cache.memory.seeding import is_seeded, seed_test_card
 from cache.storage.database import Store
 from federation.instance import Instance
-from federation.keystore import ensure_keys
 from federation.origin import parse_origin
 from federation.service import Federation
+from federation.signing.keystore import ensure_keys
 from fediverdict.asking import Asker
 from fediverdict.config import Config
 from fediverdict.judge import Judge, Tally

@@ -28,15 +28,17 @@ from cache.settings import PeerDefaults
 from cache.storage.database import Store
 from cache.trust.trust import add_peer, set_trust
 from cache.verdict import Basis, Decision, Feed, Verdict
-from federation import actor, keys, multibase
-from federation.activity import build_create, to_bytes
+from federation.actors import actor
+from federation.actors.remote_actor import parse_actor
 from federation.addresses import feed_url
 from federation.origin import Origin
-from federation.page import PageHead, seal_page, verify_page
-from federation.pipeline import pipeline_id
-from federation.remote_actor import parse_actor
-from federation.row import Attestation
-from federation.strictjson import JsonObject, parse
+from federation.signing import keys
+from federation.wire import multibase
+from federation.wire.activity import build_create, to_bytes
+from federation.wire.page import PageHead, seal_page, verify_page
+from federation.wire.pipeline import pipeline_id
+from federation.wire.row import Attestation
+from federation.wire.strictjson import JsonObject, parse
 from scanner.policy import load_policy
 
 PAGE_SIZES = (1, 10, 100, 1_000)

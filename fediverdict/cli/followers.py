@@ -7,7 +7,7 @@ import click
 from sqlalchemy import Connection
 
 from federation.addresses import FEED_NAMES
-from federation.followers import Follower, approve, list_followers, reject
+from federation.following.followers import Follower, approve, list_followers, reject
 from federation.instance import Instance
 from fediverdict.cli.context import Context, json_option, pass_context, print_json, print_table
 from fediverdict.errors import UsageError

@@ -14,7 +14,7 @@ import migrations
 from cache.secret import instance_secret
 from cache.storage.database import Store
 from cache.storage.tokens import Scope, create_token, list_tokens
-from federation.keystore import ensure_keys
+from federation.signing.keystore import ensure_keys
 from fediverdict.cli.context import Context, json_option, make_folder, pass_context, print_json
 from fediverdict.config import DEFAULT_NAME, Config, load_config, read_config
 from fediverdict.errors import UsageError, UserError

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from cache.trust.trust import Peer
-from federation.follow import FollowedFeed
+from federation.following.follow import FollowedFeed
 from federation.origin import Url, origin_of
 
 

@@ -6,7 +6,7 @@ import click
 
 from cache.trust.notices import unread
 from cache.trust.trust import list_peers
-from federation.follow import list_follows
+from federation.following.follow import list_follows
 from fediverdict.cli.context import Context, json_option, pass_context, print_json, print_table
 from fediverdict.cli.peer_options import WEIGHT
 from fediverdict.cli.peer_words import feeds_of, peer_json, peer_row

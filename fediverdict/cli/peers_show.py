@@ -16,7 +16,7 @@ from cache.trust.comparing import load_record
 from cache.trust.notices import Notice, mark_read, told
 from cache.trust.track_record import ANY, TrackRecord
 from cache.trust.trust import Peer, list_peers
-from federation.follow import FollowedFeed, list_follows
+from federation.following.follow import FollowedFeed, list_follows
 from fediverdict.cli.context import (
     Context,
     json_option,

@@ -13,14 +13,15 @@ from cache.settings import PeerDefaults
 from cache.storage.feed_tables import feed_rows, follows, signing_keys
 from cache.storage.tables import images, verdicts
 from cache.verdict import Basis, Feed
-from federation import addresses, keys
-from federation.followers import list_followers
+from federation import addresses
+from federation.following.followers import list_followers
 from federation.instance import Instance
-from federation.keystore import ensure_keys
 from federation.origin import Origin
-from federation.pull import pull_all_soon
+from federation.reading.pull import pull_all_soon
 from federation.service import Federation
 from federation.settings import FederationSettings, FeedSettings
+from federation.signing import keys
+from federation.signing.keystore import ensure_keys
 from tests.fakes.peer import rsa_of
 from tests.federation.samples import DESCRIPTION, RULES, picture
 

@@ -14,12 +14,15 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from cache.verdict import Basis, Feed
-from federation import activity, actor, addresses, keys, outbox, proof, webfinger
-from federation.attestation import AttestationHead, seal_attestation
-from federation.cavage import sign_request
+from federation import addresses
+from federation.actors import actor, webfinger
 from federation.origin import Origin
-from federation.page import EpochEnd, PageHead, digest, seal_page
-from federation.row import Attestation
+from federation.signing import keys
+from federation.signing.cavage import sign_request
+from federation.wire import activity, outbox, proof
+from federation.wire.attestation import AttestationHead, seal_attestation
+from federation.wire.page import EpochEnd, PageHead, digest, seal_page
+from federation.wire.row import Attestation
 from tests.federation.samples import DESCRIPTION, PIPELINE, RULES, picture
 
 ACTIVITY = "application/activity+json"

@@ -9,14 +9,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from cache.verdict import Basis, Feed, Finding
-from federation import actor, keys
+from federation.actors import actor
+from federation.actors.remote_actor import RemoteActor, parse_actor
 from federation.addresses import feed_url
 from federation.origin import Origin
-from federation.page import PageHead, seal_page
-from federation.pipeline import pipeline_id
-from federation.remote_actor import RemoteActor, parse_actor
-from federation.row import Attestation, Retraction
-from federation.strictjson import JsonObject, parse
+from federation.signing import keys
+from federation.wire.page import PageHead, seal_page
+from federation.wire.pipeline import pipeline_id
+from federation.wire.row import Attestation, Retraction
+from federation.wire.strictjson import JsonObject, parse
 
 BASE = Origin("https://alpha.example")
 NOW = 1_795_000_000

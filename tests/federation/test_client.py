@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestServer
 
 from federation.client import AnsweredWith, Client
 from federation.errors import BlockedAddress, FetchFailed, TooLarge, WrongContentType
-from federation.media import ACTIVITY, Kind
+from federation.outbound.media import ACTIVITY, Kind
 from federation.settings import FederationSettings
 
 LIMIT = 10_000

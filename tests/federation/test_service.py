@@ -7,7 +7,7 @@ import pytest
 from cache.settings import PeerDefaults
 from cache.storage.feed_tables import signing_keys
 from cache.verdict import Feed
-from federation.keystore import ensure_keys
+from federation.signing.keystore import ensure_keys
 from tests.fakes.instance import Ours, pictures
 
 

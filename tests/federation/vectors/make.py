@@ -12,14 +12,14 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cache.verdict import Basis, Feed, Finding
-from federation import keys
 from federation.addresses import FEED_NAMES, feed_url
-from federation.multibase import encode
 from federation.origin import Origin
-from federation.page import EpochEnd, PageHead, digest, seal_page
-from federation.pipeline import pipeline_id
-from federation.row import Attestation, Retraction, Row
-from federation.strictjson import canonical
+from federation.signing import keys
+from federation.wire.multibase import encode
+from federation.wire.page import EpochEnd, PageHead, digest, seal_page
+from federation.wire.pipeline import pipeline_id
+from federation.wire.row import Attestation, Retraction, Row
+from federation.wire.strictjson import canonical
 
 FOLDER = Path(__file__).parent
 BASE = Origin("https://vectors.example")

@@ -1,0 +1,1 @@
+"""Actors, ours and those of peers, and how they are found."""

@@ -1,0 +1,166 @@
+"""Peers' actors: fetched from their own id, checked, remembered in `remote_actors`.
+
+Its law: an actor comes only from the URL that is its id, over TLS. Nobody makes us fetch at
+will: one try per actor in `key_refetch_seconds`, whether it succeeded or not, and for actors
+that nobody follows `key_fetches_per_minute` over all of them. Key ids are never fetched: the
+actor that a message names must list the key. An actor is believed for a day, so that a key
+which its peer took back does not count for ever. Rows that nobody follows are bounded.
+"""
+
+import asyncio
+import json
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+from sqlalchemy import Connection, delete, func, select
+
+from cache.storage.database import Store
+from cache.storage.feed_tables import followers, follows, remote_actors
+from cache.storage.rows import insert_into
+from federation.actors.remote_actor import RemoteActor, parse_actor
+from federation.client import Client
+from federation.errors import FederationError, FetchFailed, TooManyRequests
+from federation.origin import Url
+from federation.outbound.media import Kind
+from federation.settings import FederationSettings
+from federation.wire.strictjson import JsonObject, parse
+
+_BELIEVED_SECONDS = 86_400  # after that an actor is fetched again, if it can be
+_REMEMBERED_TRIES = 10_000  # actors whose last try is kept in memory
+
+
+class Actors:
+    """The actors of peers; all times come from `clock`, in epoch seconds."""
+
+    def __init__(
+        self,
+        store: Store,
+        client: Client,
+        settings: FederationSettings,
+        clock: Callable[[], int],
+        instance_id: Url,
+    ) -> None:
+        self._store = store
+        self._client = client
+        self._settings = settings
+        self._clock = clock
+        self._instance_id = instance_id
+        self._tried: OrderedDict[str, int] = OrderedDict()
+        self._strangers: deque[int] = deque()  # times of fetches for actors nobody follows
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def known(self, actor_id: str) -> RemoteActor | None:
+        """Return the actor as remembered, or None; fetches nothing."""
+        remembered = await self._store.read(_remembered, actor_id)
+        return None if remembered is None else self._parse(remembered.document, actor_id)
+
+    async def get(self, actor_id: Url) -> RemoteActor:
+        """Return the actor as remembered, else fetched within the limits, once for all askers."""
+        async with self._locks.setdefault(actor_id, asyncio.Lock()):
+            remembered = await self._store.read(_remembered, actor_id)
+            if remembered is None:
+                return await self.refetch(actor_id)
+            known = self._parse(remembered.document, actor_id)
+            if remembered.fetched > self._clock() - _BELIEVED_SECONDS:
+                return known
+            return await self._renewed(known)
+
+    async def _renewed(self, known: RemoteActor) -> RemoteActor:
+        """Return the actor fetched anew, or as it was known while its peer cannot be asked."""
+        try:
+            return await self.refetch(known.id)
+        except FederationError:
+            return known
+
+    async def refetch(self, actor_id: Url) -> RemoteActor:
+        """Fetch the actor anew within the limits; raises `TooManyRequests` past them."""
+        now = self._clock()
+        last = self._tried.get(actor_id)
+        if last is not None and now - last < self._settings.key_refetch_seconds:
+            message = f"{actor_id} was fetched {now - last} s ago, it is not asked again yet"
+            raise TooManyRequests(message)
+        if not await self._store.read(_is_bound, actor_id):
+            self._count_stranger(now)
+        return await self.fetch(actor_id)
+
+    async def fetch(self, actor_id: Url) -> RemoteActor:
+        """Fetch the actor now, at an admin's or our own wish; raises a `FederationError`."""
+        now = self._clock()
+        self._note_try(actor_id, now)
+        answer = await self._client.get(
+            actor_id, Kind.ACTIVITY, self._settings.document_bytes, self._instance_id
+        )
+        if answer.url != actor_id:
+            message = f"{actor_id} redirects to {answer.url}: that is not its id"
+            raise FetchFailed(message)
+        document = parse(answer.body, self._settings.document_bytes)
+        actor = self._parse(document, actor_id)
+        await self._store.write(_remember, actor, document, now, self._settings.remote_actors)
+        return actor
+
+    def _parse(self, document: JsonObject, actor_id: str) -> RemoteActor:
+        http = self._settings.allow_private_addresses
+        return parse_actor(document, actor_id, allow_http=http)
+
+    def _note_try(self, actor_id: str, now: int) -> None:
+        self._tried[actor_id] = now
+        self._tried.move_to_end(actor_id)
+        while len(self._tried) > _REMEMBERED_TRIES:
+            self._tried.popitem(last=False)
+
+    def _count_stranger(self, now: int) -> None:
+        while self._strangers and self._strangers[0] <= now - 60:
+            self._strangers.popleft()
+        if len(self._strangers) >= self._settings.key_fetches_per_minute:
+            message = "more unknown actors in a minute than we are willing to fetch"
+            raise TooManyRequests(message)
+        self._strangers.append(now)
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    document: JsonObject
+    fetched: int
+
+
+def _remembered(conn: Connection, actor_id: str) -> _Remembered | None:
+    c = remote_actors.c
+    row = conn.execute(select(c.document, c.fetched).where(c.actor_id == actor_id)).first()
+    return None if row is None else _Remembered(json.loads(row.document), row.fetched)
+
+
+def _is_bound(conn: Connection, actor_id: str) -> bool:
+    """Tell whether an actor follows us, is followed by us, or was asked or asks to."""
+    tables = (followers, follows)
+    bound = (select(table.c.id).where(table.c.actor_id == actor_id) for table in tables)
+    return any(conn.execute(query).first() is not None for query in bound)
+
+
+def _remember(
+    conn: Connection, actor: RemoteActor, document: JsonObject, now: int, limit: int
+) -> None:
+    """Store the actor, and drop the oldest of those that nobody follows past `limit` rows."""
+    values = {"document": json.dumps(document), "fetched": now}
+    upsert = insert_into(conn, remote_actors).values(
+        actor_id=actor.id, origin=actor.origin, **values
+    )
+    conn.execute(upsert.on_conflict_do_update(index_elements=["actor_id"], set_=values))
+    count = conn.scalar(select(func.count()).select_from(remote_actors)) or 0
+    if count > limit:
+        _drop_oldest(conn, count - limit, actor.id)
+
+
+def _drop_oldest(conn: Connection, count: int, keep: str) -> None:
+    oldest = (
+        select(remote_actors.c.id)
+        .where(
+            remote_actors.c.actor_id != keep,
+            remote_actors.c.actor_id.not_in(select(followers.c.actor_id)),
+            remote_actors.c.actor_id.not_in(select(follows.c.actor_id)),
+        )
+        .order_by(remote_actors.c.fetched)
+        .limit(count)
+    )
+    conn.execute(delete(remote_actors).where(remote_actors.c.id.in_(oldest)))

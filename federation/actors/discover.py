@@ -1,0 +1,65 @@
+"""From what an admin types to the feed of a peer: `clean@host[:port]`, or the actor's URL.
+
+Decides that the handle and the actor agree in both directions (WebFinger names the actor, the
+actor calls itself by the handle) and that the actor is the feed of a Fediverdict.
+"""
+
+from dataclasses import dataclass
+
+from cache.verdict import Feed
+from federation.actors.actors import Actors
+from federation.actors.remote_actor import RemoteActor
+from federation.actors.webfinger import (
+    Handle,
+    check_agrees,
+    parse_handle,
+    parse_webfinger,
+    webfinger_url,
+)
+from federation.client import Client
+from federation.errors import BadActor, BadHandle
+from federation.origin import netloc_of, parse_url
+from federation.outbound.media import Kind
+from federation.settings import FederationSettings
+from federation.wire.strictjson import JsonObject, parse
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFeed:
+    """A feed of a peer: its actor, which feed it is, and the handle that both sides agree on."""
+
+    actor: RemoteActor
+    feed: Feed
+    handle: str
+
+
+async def find_feed(
+    text: str, client: Client, actors: Actors, settings: FederationSettings
+) -> FoundFeed:
+    """Find the feed that `text` names; raises a `FederationError` that says what is wrong."""
+    http = settings.allow_private_addresses
+    if text.startswith(("https://", "http://")):
+        actor = await actors.fetch(parse_url(text, allow_http=http))
+        if actor.name is None:
+            message = f"{actor.id} has no preferredUsername"
+            raise BadActor(message)
+        handle = Handle(actor.name, actor.origin)
+        actor_id = parse_webfinger(await _ask(handle, client, settings), handle, allow_http=http)
+        if actor_id != actor.id:
+            message = f"{netloc_of(actor.origin)} gives another actor for {handle}"
+            raise BadHandle(message)
+    else:
+        handle = parse_handle(text, allow_http=http)
+        actor_id = parse_webfinger(await _ask(handle, client, settings), handle, allow_http=http)
+        actor = await actors.fetch(actor_id)
+    check_agrees(handle, actor)
+    if actor.feed is None:
+        message = f"{handle} is an actor, but not the feed of a Fediverdict"
+        raise BadActor(message)
+    return FoundFeed(actor, actor.feed, str(handle))
+
+
+async def _ask(handle: Handle, client: Client, settings: FederationSettings) -> JsonObject:
+    limit = settings.document_bytes
+    answer = await client.get(webfinger_url(handle), Kind.JRD, limit)
+    return parse(answer.body, limit)

@@ -1,0 +1,122 @@
+"""The feeds that we follow: pending -> accepted | rejected; unfollowing deletes the row.
+
+Decides what a peer's answer does to a follow. Everything here writes rows and deliveries in the
+caller's transaction and sends nothing itself, so the CLI may call it while `serve` runs: the
+loops there send what was written, and pull a feed once it accepts.
+"""
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, or_, select, update
+
+from cache.memory.peer_rows import withdraw_rows
+from cache.settings import PeerDefaults
+from cache.storage.feed_tables import follows
+from cache.trust import trust
+from cache.verdict import Feed
+from federation.actors.discover import FoundFeed
+from federation.errors import NotFound
+from federation.instance import Instance
+from federation.origin import Url
+from federation.outbound.delivery import enqueue
+from federation.wire.activity import Answer, Follow, build_follow, build_undo
+
+PENDING = "pending"
+ACCEPTED = "accepted"
+REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class FollowedFeed:
+    """A feed of a peer that we follow, or asked to; `error` is the last thing that failed."""
+
+    actor_id: str
+    handle: str | None
+    feed: Feed
+    state: str
+    page: int
+    pulled: int | None
+    error: str | None
+
+
+def request_follow(
+    conn: Connection, instance: Instance, found: FoundFeed, defaults: PeerDefaults
+) -> str:
+    """Ask to follow a feed and return the follow's state; asking again sends a new Follow."""
+    known = by_actor(conn, found.actor.id)
+    if known is not None and known.state == ACCEPTED:
+        return ACCEPTED
+    now = instance.clock()
+    follow_id = f"{instance.id}/follows/{secrets.token_hex(16)}"
+    values: dict[str, object] = {
+        "state": PENDING,
+        "follow_id": follow_id,
+        "handle": found.handle,
+        "error": None,
+    }
+    if known is None:
+        issuer_id = trust.add_peer(conn, found.actor.origin, defaults, now=now)
+        values |= {"actor_id": found.actor.id, "issuer_id": issuer_id, "created": now}
+        conn.execute(insert(follows).values(feed=int(found.feed), **values))
+    else:
+        conn.execute(update(follows).where(follows.c.id == known.id).values(**values))
+    activity = build_follow(follow_id, instance.id, found.actor.id)
+    enqueue(conn, found.actor.inbox, activity, now)
+    return PENDING
+
+
+def unfollow(conn: Connection, instance: Instance, name: str, inbox: Url) -> None:
+    """End following the feed `name` (handle or actor id): send an Undo, drop its verdicts."""
+    row = named(conn, name)
+    sent = Follow(Url(row.follow_id), instance.id, row.actor_id)
+    enqueue(conn, inbox, build_undo(f"{row.follow_id}/undo", sent), instance.clock())
+    withdraw_rows(conn, issuer_id=row.issuer_id, feed=Feed(row.feed), epoch=None)
+    conn.execute(delete(follows).where(follows.c.id == row.id))
+
+
+def list_follows(conn: Connection) -> list[FollowedFeed]:
+    """Return every feed that we follow or asked to."""
+    c = follows.c
+    rows = conn.execute(
+        select(c.actor_id, c.handle, c.feed, c.state, c.page, c.pulled, c.error).order_by(c.id)
+    )
+    return [
+        FollowedFeed(
+            row.actor_id, row.handle, Feed(row.feed), row.state, row.page, row.pulled, row.error
+        )
+        for row in rows
+    ]
+
+
+def was_asked(conn: Connection, answer: Answer) -> bool:
+    """Tell whether the answer's actor is a feed that we sent this very Follow."""
+    row = by_actor(conn, answer.actor)
+    return row is not None and row.follow_id == answer.follow_id
+
+
+def note_answer(conn: Connection, answer: Answer) -> None:
+    """Write down what a feed answered to our Follow; an accepted feed is due to be pulled."""
+    state = ACCEPTED if answer.accepted else REJECTED
+    conn.execute(
+        update(follows)
+        .where(follows.c.actor_id == answer.actor, follows.c.follow_id == answer.follow_id)
+        .values(state=state, next_try=0, tries=0, error=None)
+    )
+
+
+def by_actor(conn: Connection, actor_id: str) -> Row[Any] | None:
+    """Return the row of `follows` of a feed actor."""
+    return conn.execute(select(follows).where(follows.c.actor_id == actor_id)).first()
+
+
+def named(conn: Connection, name: str) -> Row[Any]:
+    """Return the row of `follows` of a feed, by its handle or actor id; raises `NotFound`."""
+    handle = name.removeprefix("@")
+    same = or_(follows.c.actor_id == name, follows.c.handle == handle)
+    row = conn.execute(select(follows).where(same)).first()
+    if row is None:
+        message = f"{name} is not followed here; see `fediverdict peers list`"
+        raise NotFound(message)
+    return row

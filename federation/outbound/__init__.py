@@ -1,0 +1,1 @@
+"""What leaves this instance: whom it may ask, and what is delivered."""

@@ -1,0 +1,1 @@
+"""Our own feeds: rows sealed into signed pages."""

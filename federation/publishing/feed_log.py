@@ -1,0 +1,149 @@
+"""What the database holds of our own feeds: epochs, pages, and rows that wait to be sealed.
+
+Only reads and the beginning of an epoch stand here; pages are made in `sealing.py`.
+"""
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Row, insert, select
+
+from cache.feeds.publish import is_held_back
+from cache.storage.feed_tables import feed_epochs, feed_pages, feed_rows
+from cache.storage.rows import batches
+from cache.storage.tables import pipelines
+from cache.verdict import Feed
+from federation.publishing.head import FeedHead
+from federation.wire.outbox import OutboxHead
+from federation.wire.page import EpochEnd
+
+
+@dataclass(frozen=True, slots=True)
+class LastPage:
+    """The end of an epoch; page 0, no digest and `next_seq` 1 before its first page."""
+
+    epoch: str
+    page: int
+    digest: str
+    next_seq: int
+    previous: EpochEnd | None
+
+    @property
+    def head(self) -> FeedHead:
+        """What is noted of it before it is served."""
+        return FeedHead(self.epoch, self.page, self.digest)
+
+
+def last_page(conn: Connection, feed: Feed) -> LastPage | None:
+    """Return the end of the current epoch of `feed`, or None before the first epoch."""
+    newest = (
+        select(feed_epochs)
+        .where(feed_epochs.c.feed == int(feed))
+        .order_by(feed_epochs.c.id.desc())
+        .limit(1)
+    )
+    epoch = conn.execute(newest).first()
+    if epoch is None:
+        return None
+    page = conn.execute(
+        select(feed_pages.c.page, feed_pages.c.digest, feed_pages.c.first_seq, feed_pages.c.count)
+        .where(feed_pages.c.feed == int(feed), feed_pages.c.epoch == epoch.epoch)
+        .order_by(feed_pages.c.page.desc())
+        .limit(1)
+    ).first()
+    previous = epoch.previous_epoch and EpochEnd(epoch.previous_epoch, epoch.previous_page)
+    if page is None:
+        return LastPage(epoch.epoch, 0, "", 1, previous or None)
+    return LastPage(
+        epoch.epoch, page.page, page.digest, page.first_seq + page.count, previous or None
+    )
+
+
+def begin_epoch(conn: Connection, feed: Feed, now: int) -> None:
+    """Begin a new history of `feed` that names the last one with pages, and its last page."""
+    before = last_page(conn, feed)
+    end = before and (EpochEnd(before.epoch, before.page) if before.page else before.previous)
+    conn.execute(
+        insert(feed_epochs).values(
+            feed=int(feed),
+            epoch=secrets.token_hex(16),
+            previous_epoch=end.epoch if end else None,
+            previous_page=end.page if end else None,
+            started=now,
+        )
+    )
+
+
+def holds(conn: Connection, feed: Feed, head: FeedHead) -> bool:
+    """Tell whether the database holds the very page that was noted as served."""
+    if head.page == 0:
+        known = select(feed_epochs.c.id).where(feed_epochs.c.epoch == head.epoch)
+        return conn.execute(known).first() is not None
+    digest = select(feed_pages.c.digest).where(
+        feed_pages.c.feed == int(feed),
+        feed_pages.c.epoch == head.epoch,
+        feed_pages.c.page == head.page,
+    )
+    return conn.scalar(digest) == head.digest
+
+
+def page_text(conn: Connection, feed: Feed, epoch: str, page: int) -> str | None:
+    """Return a signed page as it is served, or None when there is none."""
+    return conn.scalar(
+        select(feed_pages.c.document).where(
+            feed_pages.c.feed == int(feed),
+            feed_pages.c.epoch == epoch,
+            feed_pages.c.page == page,
+        )
+    )
+
+
+def outbox_head(conn: Connection, feed: Feed) -> OutboxHead | None:
+    """Return the newest epoch that has pages; the reader walks back from its first page."""
+    now = last_page(conn, feed)
+    if now is None or (now.page == 0 and now.previous is None):
+        return None
+    if now.page or now.previous is None:
+        return OutboxHead(now.epoch, 1, now.page, now.digest)
+    end = now.previous
+    digest = select(feed_pages.c.digest).where(
+        feed_pages.c.feed == int(feed),
+        feed_pages.c.epoch == end.epoch,
+        feed_pages.c.page == end.page,
+    )
+    return OutboxHead(end.epoch, 1, end.page, str(conn.scalar(digest)))
+
+
+def unsealed(conn: Connection, feed: Feed, limit: int) -> Sequence[Row[tuple[int, ...]]]:
+    """Return the oldest rows that no page holds yet and no embargo holds back, in order."""
+    c = feed_rows.c
+    waiting = (
+        select(feed_rows)
+        .where(c.feed == int(feed), c.seq.is_(None), ~is_held_back(c.sha256))
+        .order_by(feed_rows.c.id)
+        .limit(limit)
+    )
+    return conn.execute(waiting).all()
+
+
+def places(conn: Connection, row_ids: Sequence[int]) -> dict[int, tuple[str, int]]:
+    """Return (epoch, seq) of sealed rows by row id."""
+    found: dict[int, tuple[str, int]] = {}
+    for some in batches(row_ids):
+        rows = conn.execute(
+            select(feed_rows.c.id, feed_rows.c.epoch, feed_rows.c.seq).where(
+                feed_rows.c.id.in_(some), feed_rows.c.seq.is_not(None)
+            )
+        )
+        found |= {row.id: (row.epoch, row.seq) for row in rows}
+    return found
+
+
+def descriptions(conn: Connection, pipeline_ids: Sequence[int]) -> dict[int, dict[str, str]]:
+    """Return the descriptions of pipelines by row id."""
+    rows = conn.execute(
+        select(pipelines.c.id, pipelines.c.description).where(pipelines.c.id.in_(pipeline_ids))
+    )
+    return {row.id: json.loads(row.description) for row in rows}

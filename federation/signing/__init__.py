@@ -1,0 +1,1 @@
+"""HTTP signatures and keys: who really sent a request."""

@@ -1,0 +1,171 @@
+"""Attestation pages: the sealed, signed and chained parts of a feed.
+
+Decides what a page says and whether its issuer said it. `VerifiedPage` is the only type that
+acting code takes. Whether a page continues what is already here is decided in `chain`; what
+its rows are worth, in the cache.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from cache.verdict import Feed
+from federation.actors.remote_actor import RemoteActor
+from federation.context import LABEL_PREFIX, PAGE_CONTEXT, RULE_PREFIX
+from federation.errors import BadPage, BadProof, BadRequest, WrongOrigin
+from federation.origin import Origin
+from federation.wire import multibase, proof
+from federation.wire.graph import refuse_tricks
+from federation.wire.page_head import TYPES, EpochEnd, PageHead, parse_head, write_head
+from federation.wire.page_rows import Tables, parse_rows
+from federation.wire.page_tables import parse_labels, parse_pipelines, parse_rules
+from federation.wire.pipeline import Pipeline
+from federation.wire.row import COLUMNS, Row
+from federation.wire.strictjson import JsonObject, canonical
+from federation.wire.wire_rows import RowWriter
+
+__all__ = [
+    "TYPES",
+    "AttestationPage",
+    "EpochEnd",
+    "PageHead",
+    "VerifiedPage",
+    "build_page",
+    "digest",
+    "parse_page",
+    "seal_page",
+    "verify_page",
+]
+
+MAX_ROWS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class AttestationPage:
+    """What a page says; row i has seq `head.first_seq + i`."""
+
+    head: PageHead
+    pipelines: tuple[Pipeline, ...]
+    rules: Mapping[str, str]
+    rows: tuple[Row, ...]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedPage:
+    """A page whose proof, issuer and form have been verified."""
+
+    page: AttestationPage
+    origin: Origin
+    key_id: str
+
+
+def seal_page(
+    head: PageHead,
+    rows: Sequence[Row],
+    pipelines: Mapping[str, Mapping[str, str]],
+    rules: Mapping[str, str],
+    private: Ed25519PrivateKey,
+    key_id: str,
+) -> JsonObject:
+    """Return the signed page; its proof is created when the page is published."""
+    document = build_page(head, rows, pipelines, rules)
+    return proof.sign(document, private, key_id, head.published)
+
+
+def build_page(
+    head: PageHead,
+    rows: Sequence[Row],
+    pipelines: Mapping[str, Mapping[str, str]],
+    rules: Mapping[str, str],
+) -> JsonObject:
+    """Return the unsigned page of 1 to 1,000 rows.
+
+    `pipelines` gives the description of each pipeline id that the rows name, `rules` the
+    expression of each rule of this instance; both may hold more than the rows need.
+    """
+    if not 0 < len(rows) <= MAX_ROWS:
+        raise ValueError(f"a page has 1 to {MAX_ROWS} rows, not {len(rows)}")
+    writer = RowWriter(head.feed, head.epoch, rows)
+    return {
+        "@context": PAGE_CONTEXT,
+        **write_head(head),
+        "count": len(rows),
+        "labels": [LABEL_PREFIX + label for label in writer.labels],
+        "rules": {RULE_PREFIX + name: text for name, text in sorted(rules.items())},
+        "pipelines": [dict(pipelines[name]) for name in writer.pipelines],
+        "columns": list(COLUMNS[head.feed]),
+        "rows": [writer.cells(row) for row in rows],
+    }
+
+
+def digest(document: JsonObject) -> str:
+    """Return the digest that names a page: of its RFC 8785 form without `proof`."""
+    unsecured = {name: value for name, value in document.items() if name != "proof"}
+    return multibase.digest(canonical(unsecured))
+
+
+def verify_page(
+    document: JsonObject, actor: RemoteActor, now: int, max_rows: int = MAX_ROWS
+) -> VerifiedPage:
+    """Verify that `document` is a page of the feed `actor`, in all its parts.
+
+    Raises `BadProof` for a wrong proof or key, `WrongOrigin` for another's page, `BadPage` for
+    a page against the rules of the wire format.
+    """
+    if actor.feed is None:
+        raise WrongOrigin(f"{actor.id} is not a feed")
+    if document.get("attributedTo") != actor.id:
+        raise WrongOrigin(f"the page is not attributed to {actor.id}")
+    if document.get("@context") != PAGE_CONTEXT:
+        raise BadPage("the page's @context is not the one that pages have")
+    proven = proof.verify(document, actor.proof_keys, now)
+    page = parse_page(document, actor.feed, now, max_rows)
+    _check_revoked(proven.key, page.head)
+    return VerifiedPage(page, actor.origin, proven.key.id)
+
+
+def parse_page(
+    document: JsonObject, feed: Feed, now: int, max_rows: int = MAX_ROWS
+) -> AttestationPage:
+    """Return what a page of `feed` says, its proof not looked at; raises `BadPage`."""
+    _refuse_tricks(document)
+    head = parse_head(document, feed, now)
+    labels = parse_labels(document.get("labels"))
+    rules = parse_rules(document.get("rules"))
+    pipelines = parse_pipelines(document.get("pipelines"))
+    rows = document.get("rows")
+    if not isinstance(rows, list) or not 0 < len(rows) <= max_rows:
+        raise BadPage(f"a page has 1 to {max_rows} rows")
+    if type(document.get("count")) is not int or document["count"] != len(rows):
+        raise BadPage("the page has another count of rows than it says")
+    tables = Tables(feed, head.epoch, head.published, labels, rules, pipelines)
+    return AttestationPage(
+        head, pipelines, rules, parse_rows(document, tables), _digest_of(document)
+    )
+
+
+def _refuse_tricks(document: JsonObject) -> None:
+    try:
+        refuse_tricks(document)
+    except BadRequest as error:
+        raise BadPage(str(error)) from error
+
+
+def _digest_of(document: JsonObject) -> str:
+    try:
+        return digest(document)
+    except BadRequest as error:
+        raise BadPage(str(error)) from error
+
+
+def _check_revoked(key: proof.ProofKey, head: PageHead) -> None:
+    """A revoked key counts only for pages of the named epoch before the named page."""
+    if key.revoked is None and key.revoked_from is None:
+        return
+    if key.revoked_from is None or key.revoked_from[0] != head.epoch:
+        raise BadProof("the page is signed by a revoked key")
+    if head.page >= key.revoked_from[1]:
+        raise BadProof("the page is signed by a key revoked before it")

@@ -1,0 +1,67 @@
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from federation.errors import BadActor, BadRequest, FederationError
+from federation.signing import keys
+from tests.federation.samples import proof_key, rsa_key
+
+
+def test_keys_survive_storing():
+    assert keys.rsa_from_der(keys.to_der(rsa_key())).private_numbers() == (
+        rsa_key().private_numbers()
+    )
+    stored = keys.ed25519_from_der(keys.to_der(proof_key()))
+    assert stored.private_bytes_raw() == proof_key().private_bytes_raw()
+
+
+def test_a_key_of_the_other_kind_is_not_read():
+    with pytest.raises(ValueError, match="RSA"):
+        keys.rsa_from_der(keys.to_der(proof_key()))
+    with pytest.raises(ValueError, match="Ed25519"):
+        keys.ed25519_from_der(keys.to_der(rsa_key()))
+
+
+def test_generated_keys_are_of_the_designed_kinds():
+    assert rsa_key().key_size == 2_048
+    assert (
+        keys.generate_ed25519().private_bytes_raw() != keys.generate_ed25519().private_bytes_raw()
+    )
+
+
+def test_public_keys_survive_the_wire():
+    public = rsa_key().public_key()
+    assert keys.rsa_from_pem(keys.to_pem(public)).public_numbers() == public.public_numbers()
+    multikey = keys.to_multikey(proof_key().public_key())
+    assert multikey.startswith("z6Mk")
+    assert keys.ed25519_from_multikey(multikey) == proof_key().public_key()
+
+
+def test_the_w3c_key_pair():
+    """vc-di-eddsa, TestVectors/keyPair.json."""
+    private = keys.ed25519_from_secret_multikey("z3u2en7t5LR2WtQH5PfFqMqwVHBeXouLzo6haApm8XHqvjxq")
+    public = "z6MkrJVnaZkeFzdQyMZu1cgjg7k1pZZ6pvBQ7XJPt4swbTQ2"
+    assert keys.to_multikey(private.public_key()) == public
+    with pytest.raises(BadRequest):
+        keys.ed25519_from_secret_multikey(public)
+
+
+def test_key_ids_are_fragments_of_the_actor():
+    feed = "https://alpha.example/feeds/clean"
+    assert keys.main_key_id(feed) == f"{feed}#main-key"
+    multikey = keys.to_multikey(proof_key().public_key())
+    assert keys.proof_key_id(feed, proof_key().public_key()) == f"{feed}#ed25519-{multikey[:12]}"
+
+
+def test_small_rsa_keys_are_refused():
+    small = rsa.generate_private_key(public_exponent=65_537, key_size=1_024)
+    with pytest.raises(BadActor):
+        keys.rsa_from_pem(keys.to_pem(small.public_key()))
+
+
+@given(st.none() | st.integers() | st.text() | st.binary(max_size=100).map(lambda b: b.hex()))
+def test_no_text_is_a_key_by_accident(value):
+    for read in (keys.rsa_from_pem, keys.ed25519_from_multikey):
+        with pytest.raises(FederationError):
+            read(value)
