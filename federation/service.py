@@ -31,6 +31,7 @@ from federation.publishing.answering import Answers
 from federation.publishing.feeds import Feeds
 from federation.publishing.head import HeadFile
 from federation.reading.asking import Asking
+from federation.reading.heads import Heads
 from federation.reading.pull import Puller, pull_all_soon
 from federation.receiving.inbox import Inbox
 from federation.receiving.queue import Queue
@@ -64,7 +65,8 @@ class Federation:
         verifier = Verifier(self.actors, instance)
         self.feeds = Feeds(store, instance, feed_settings, rules or {}, HeadFile(state_dir))
         self.inbox = Inbox(store, verifier, instance, settings)
-        self.queue = Queue(store, self.actors, verifier, instance, settings)
+        self.heads = Heads()
+        self.queue = Queue(store, self.actors, verifier, self.heads, instance, settings)
         self.deliverer = Deliverer(
             store, self.client, settings, instance.clock, self.feeds.note_heads
         )

@@ -17,6 +17,7 @@ from sqlalchemy import URL, Connection, Engine, inspect
 
 import cache.storage.case_tables
 import cache.storage.feed_tables
+import cache.storage.peer_tables  # each adds its tables to the metadata
 import cache.storage.trust_tables  # noqa: F401  # each adds its tables to the metadata
 from cache.errors import DatabaseNotOurs, DatabaseTooNew, DatabaseTooOld
 from cache.storage.database import READING, explained, make_engine, write_transaction

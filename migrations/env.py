@@ -4,6 +4,7 @@ from alembic import context
 
 import cache.storage.case_tables
 import cache.storage.feed_tables
+import cache.storage.peer_tables  # each adds its tables to the metadata
 import cache.storage.trust_tables  # noqa: F401  # each adds its tables to the metadata
 from cache.storage.tables import metadata
 

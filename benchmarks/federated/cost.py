@@ -34,7 +34,7 @@ from federation.addresses import feed_url
 from federation.origin import Origin
 from federation.signing import keys
 from federation.wire import multibase
-from federation.wire.activity import build_create, to_bytes
+from federation.wire.composing import build_create, to_bytes
 from federation.wire.page import PageHead, seal_page, verify_page
 from federation.wire.pipeline import pipeline_id
 from federation.wire.row import Attestation

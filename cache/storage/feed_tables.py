@@ -31,6 +31,8 @@ signing_keys = Table(  # purpose "http" (RSA), "clean" and "flagged" (Ed25519)
     Column("created", BigInteger, nullable=False),
     Column("expires", BigInteger),
     Column("revoked", BigInteger),
+    Column("revoked_epoch", Text),  # of a stolen key: the first page that no longer counts
+    Column("revoked_page", Integer),
 )
 
 feed_epochs = Table(
@@ -75,6 +77,14 @@ Index(
     sqlite_where=feed_rows.c.seq.is_(None),
     postgresql_where=feed_rows.c.seq.is_(None),
 )
+Index(  # snapshots are read in this order
+    "ix_feed_rows_place",
+    feed_rows.c.feed,
+    feed_rows.c.epoch,
+    feed_rows.c.seq,
+    sqlite_where=feed_rows.c.seq.is_not(None),
+    postgresql_where=feed_rows.c.seq.is_not(None),
+)
 
 feed_pages = Table(
     "feed_pages",
@@ -87,6 +97,28 @@ feed_pages = Table(
     Column("digest", Text, nullable=False),  # multibase
     Column("document", Text, nullable=False),  # the signed page, as served
     Column("published", BigInteger, nullable=False),
+)
+
+feed_snapshots = Table(  # the rows that stood at a page, for newcomers
+    "feed_snapshots",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("feed", SmallInteger, nullable=False, index=True),
+    Column("epoch", Text, nullable=False),
+    Column("through_page", Integer, nullable=False),
+    Column("manifest", Text),  # the signed manifest as served; null while parts are being written
+    Column("created", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+feed_snapshot_parts = Table(
+    "feed_snapshot_parts",
+    metadata,
+    Column("snapshot_id", ForeignKey("feed_snapshots.id", ondelete="CASCADE"), primary_key=True),
+    Column("part", Integer, primary_key=True),  # from 1
+    Column("count", Integer, nullable=False),  # rows
+    Column("digest", Text, nullable=False),  # multibase
+    Column("document", Text, nullable=False),  # as served
 )
 
 followers = Table(  # pending -> approved | rejected; an Undo deletes the row unless rejected
@@ -111,6 +143,7 @@ deliveries = Table(  # the transactional outbox; a delivered row is deleted
     Column("inbox", Text, nullable=False),
     Column("origin", Text, nullable=False, index=True),
     Column("activity_id", Text, nullable=False),
+    Column("feed", SmallInteger),  # whose page it is; null for what is no page
     Column("body", Text, nullable=False),
     Column("created", BigInteger, nullable=False),
     Column("tries", Integer, nullable=False, default=0),
@@ -145,10 +178,24 @@ follows = Table(  # pending -> accepted | rejected
     Column("epoch", Text),  # the cursor: the last page applied
     Column("page", Integer, nullable=False, default=0),
     Column("digest", Text),
+    Column("published", BigInteger),  # when that page was sealed
+    Column("head_epoch", Text),  # how far its outbox said it is when it was last asked
+    Column("head_page", Integer),
+    Column("signed_head", Text),  # the newest head that its issuer signed, for exchange
+    Column("halted", Text),  # why nothing more is taken until the admin says so; null: it goes on
     Column("pulled", BigInteger),
     Column("tries", Integer, nullable=False, default=0),
     Column("next_try", BigInteger, nullable=False, default=0),
     Column("error", Text),
+)
+
+follow_snapshots = Table(  # a snapshot that is being read
+    "follow_snapshots",
+    metadata,
+    Column("follow_id", ForeignKey("follows.id", ondelete="CASCADE"), primary_key=True),
+    Column("manifest", Text, nullable=False),  # verified
+    Column("next_part", Integer, nullable=False),
+    Column("started", BigInteger, nullable=False),
 )
 
 remote_pages = Table(
@@ -160,6 +207,7 @@ remote_pages = Table(
     Column("first_seq", BigInteger, nullable=False),
     Column("count", Integer, nullable=False),
     Column("digest", Text, nullable=False),
+    Column("proof", Text),  # what its issuer signed, to show should it tell another story later
     Column("received", BigInteger, nullable=False),
 )
 

@@ -24,6 +24,7 @@ from sqlalchemy import (
 
 import cache.storage.case_tables
 import cache.storage.feed_tables
+import cache.storage.peer_tables  # each adds its tables to the metadata
 import cache.storage.trust_tables  # noqa: F401  # each adds its tables to the metadata
 from cache.cases.arrivals import note_arrivals
 from cache.memory.peer_rows import settle_peer_codes

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, delete, func, select
 from cache.storage.database import Store
 from cache.storage.feed_tables import followers, follows, remote_actors
 from cache.storage.rows import insert_into
+from federation.actors.changing import is_bound
 from federation.actors.remote_actor import RemoteActor, parse_actor
 from federation.client import Client
 from federation.errors import FederationError, FetchFailed, TooManyRequests
@@ -81,7 +82,7 @@ class Actors:
         if last is not None and now - last < self._settings.key_refetch_seconds:
             message = f"{actor_id} was fetched {now - last} s ago, it is not asked again yet"
             raise TooManyRequests(message)
-        if not await self._store.read(_is_bound, actor_id):
+        if not await self._store.read(is_bound, actor_id):
             self._count_stranger(now)
         return await self.fetch(actor_id)
 
@@ -129,13 +130,6 @@ def _remembered(conn: Connection, actor_id: str) -> _Remembered | None:
     c = remote_actors.c
     row = conn.execute(select(c.document, c.fetched).where(c.actor_id == actor_id)).first()
     return None if row is None else _Remembered(json.loads(row.document), row.fetched)
-
-
-def _is_bound(conn: Connection, actor_id: str) -> bool:
-    """Tell whether an actor follows us, is followed by us, or was asked or asks to."""
-    tables = (followers, follows)
-    bound = (select(table.c.id).where(table.c.actor_id == actor_id) for table in tables)
-    return any(conn.execute(query).first() is not None for query in bound)
 
 
 def _remember(

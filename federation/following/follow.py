@@ -21,7 +21,8 @@ from federation.errors import NotFound
 from federation.instance import Instance
 from federation.origin import Url
 from federation.outbound.delivery import enqueue
-from federation.wire.activity import Answer, Follow, build_follow, build_undo
+from federation.wire.activity import Answer, Follow
+from federation.wire.composing import build_follow, build_undo
 
 PENDING = "pending"
 ACCEPTED = "accepted"

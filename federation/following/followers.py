@@ -22,7 +22,8 @@ from federation.instance import Instance
 from federation.origin import Url, netloc_of
 from federation.outbound.delivery import enqueue
 from federation.settings import FederationSettings
-from federation.wire.activity import Follow, UndoFollow, build_answer
+from federation.wire.activity import Follow, UndoFollow
+from federation.wire.composing import build_answer
 
 PENDING = "pending"
 APPROVED = "approved"

@@ -20,7 +20,7 @@ from federation.publishing import feed_log
 from federation.publishing.feed_log import LastPage
 from federation.settings import FeedSettings
 from federation.signing.keys import proof_key_id
-from federation.wire.activity import build_create
+from federation.wire.composing import build_create
 from federation.wire.page import PageHead, digest, seal_page
 from federation.wire.pipeline import pipeline_id
 from federation.wire.row import RETRACT, Attestation, Retraction, Row

@@ -16,24 +16,31 @@ from sqlalchemy import Connection, func, select
 from cache.storage.database import Store
 from cache.storage.feed_tables import inbox
 from cache.storage.rows import insert_into
-from federation.actors.remote_actor import RemoteActor
+from federation.actors.changing import is_bound
 from federation.errors import FederationError, NotAsked, TooManyRequests, UnknownSender
 from federation.following import follow
 from federation.following.followers import check_limits, is_follower, own_feed
 from federation.instance import Instance
 from federation.origin import origin_of
 from federation.outbound.blocking import refuse_blocked
+from federation.reading.heads import is_mutual
+from federation.receiving.disputes import may_dispute
+from federation.receiving.signed import SignedActivity
 from federation.settings import FederationSettings
 from federation.signing.cavage import Request
 from federation.signing.verifying import Verifier
 from federation.wire.activity import (
     Activity,
+    AnnounceHeads,
     AnnouncePage,
     Answer,
     CreatePage,
+    DeleteActor,
+    Flag,
     Follow,
     Ignored,
     UndoFollow,
+    UpdateActor,
     parse_activity,
 )
 from federation.wire.strictjson import parse
@@ -76,13 +83,14 @@ class Inbox:
         refuse_blocked(origin_of(activity.actor), self._settings.blocked_domains)
         if not await self._is_worth_verifying(activity):
             return
-        actor = await self._verifier.request_of(request, activity.actor)
-        if not await self._store.read(is_expected, self._instance, self._settings, activity):
+        sender = await self._verifier.request_of(request, activity.actor)
+        signed = SignedActivity(activity, sender)
+        if not await self._store.read(is_expected, self._instance, self._settings, signed):
             return
         if isinstance(activity, CreatePage):
-            await self._verifier.page_of(activity.page, actor)
+            await self._verifier.page_of(activity.page, sender.actor)
         await self._store.write(
-            take_down, activity, actor, request.body, self._instance.clock, self._settings
+            take_down, signed, request.body, self._instance.clock, self._settings
         )
 
     async def _is_worth_verifying(self, activity: Activity) -> bool:
@@ -92,15 +100,18 @@ class Inbox:
         if isinstance(activity, Follow):
             own_feed(self._instance, activity.object)
         elif not await self._verifier.knows(activity.actor):
+            if isinstance(activity, UpdateActor | DeleteActor):
+                return False  # servers tell everybody about every actor
             message = f"{activity.actor} is nobody that we have to do with"
             raise UnknownSender(message)
         return True
 
 
 def is_expected(
-    conn: Connection, instance: Instance, settings: FederationSettings, activity: Activity
+    conn: Connection, instance: Instance, settings: FederationSettings, signed: SignedActivity
 ) -> bool:
     """Tell whether a verified activity asks for work; raises for one that nobody asked for."""
+    activity = signed.activity
     match activity:
         case Follow():
             feed = own_feed(instance, activity.object)
@@ -114,6 +125,12 @@ def is_expected(
             return _asked(row is not None and row.state == follow.ACCEPTED, activity.actor)
         case UndoFollow():
             return is_follower(conn, activity.actor)
+        case UpdateActor() | DeleteActor():
+            return is_bound(conn, activity.actor)
+        case AnnounceHeads():
+            return _asked(is_mutual(conn, signed.actor.origin), activity.actor)
+        case Flag():
+            return may_dispute(conn, instance, activity)
         case Ignored():
             return False
 
@@ -127,8 +144,7 @@ def _asked(asked: bool, actor: str) -> bool:
 
 def take_down(
     conn: Connection,
-    activity: Activity,
-    actor: RemoteActor,
+    signed: SignedActivity,
     body: bytes,
     clock: Callable[[], int],
     settings: FederationSettings,
@@ -138,9 +154,10 @@ def take_down(
     if (conn.scalar(waiting) or 0) >= settings.inbox_rows:
         message = f"{settings.inbox_rows} activities wait to be acted on already"
         raise TooManyRequests(message)
-    _check_follows(conn, activity, actor.origin)
+    activity, origin = signed.activity, signed.actor.origin
+    _check_follows(conn, activity, origin)
     row = insert_into(conn, inbox).values(
-        origin=actor.origin,
+        origin=origin,
         activity_id=activity.id,
         actor_id=activity.actor,
         kind=type(activity).__name__,

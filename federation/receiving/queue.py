@@ -17,22 +17,29 @@ from cache.errors import CacheError
 from cache.storage.database import Store
 from cache.storage.feed_tables import early_retractions, follows, inbox
 from federation.actors.actors import Actors
+from federation.actors.changing import forget_actor, note_update
 from federation.errors import FederationError, FetchFailed, TooManyRequests
 from federation.following import follow
 from federation.following.followers import forget_follower, note_follow
 from federation.instance import Instance
 from federation.outbound.delivery import backoff_seconds
 from federation.reading.applying import apply_page
+from federation.reading.heads import Heads
+from federation.receiving.disputes import note_dispute
 from federation.receiving.inbox import RECEIVED
 from federation.settings import FederationSettings
 from federation.signing.verifying import Verifier
 from federation.wire.activity import (
+    AnnounceHeads,
     AnnouncePage,
     Answer,
     CreatePage,
+    DeleteActor,
+    Flag,
     Follow,
     Ignored,
     UndoFollow,
+    UpdateActor,
     parse_activity,
 )
 from federation.wire.chain import Step
@@ -61,11 +68,13 @@ class Queue:
         store: Store,
         actors: Actors,
         verifier: Verifier,
+        heads: Heads,
         instance: Instance,
         settings: FederationSettings,
     ) -> None:
         self._store = store
         self._actors = actors
+        self._heads = heads
         self._verifier = verifier
         self._instance = instance
         self._settings = settings
@@ -114,6 +123,15 @@ class Queue:
                 return lambda conn: _take_page(conn, page, self._instance.clock())
             case AnnouncePage():
                 return lambda conn: pull_soon(conn, activity.actor)
+            case AnnounceHeads():
+                return await self._heads.compare(activity)
+            case UpdateActor():
+                actor = await self._actors.refetch(activity.actor)
+                return lambda conn: note_update(conn, actor)
+            case DeleteActor():
+                return lambda conn: forget_actor(conn, activity.actor)
+            case Flag():
+                return lambda conn: note_dispute(conn, self._instance, activity)
             case Ignored():
                 return lambda _: None
 

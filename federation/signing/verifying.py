@@ -14,6 +14,7 @@ from federation.errors import BadProof, BadRequest, BadSignature, FederationErro
 from federation.instance import Instance
 from federation.origin import Url, origin_of, parse_url
 from federation.signing.cavage import Request, read_signature, verify_request
+from federation.signing.identity import Scheme, VerifiedSender
 from federation.wire.attestation import VerifiedAttestation, verify_attestation
 from federation.wire.page import VerifiedPage, verify_page
 from federation.wire.strictjson import JsonObject
@@ -30,19 +31,17 @@ class Verifier:
         """Tell whether the actor is remembered, so that verifying it needs no fetch."""
         return await self._actors.known(actor_id) is not None
 
-    async def request_of(self, request: Request, actor_id: Url) -> RemoteActor:
-        """Return the actor, if the request is signed by a key of it; else `BadSignature`."""
+    async def request_of(self, request: Request, actor_id: Url) -> VerifiedSender:
+        """Return the sender, if a key of `actor_id` signed the request; else `BadSignature`."""
         key_id = key_id_of(request, self._instance.clock())
         if origin_of(key_id) != origin_of(actor_id):
             message = f"{key_id} is not a key of {actor_id}"
             raise BadSignature(message)
         actor = await self._actors.get(actor_id)
         try:
-            self._check(request, actor, key_id)
+            return self._check(request, actor, key_id)
         except BadSignature as error:
-            actor = await self._again(actor, error)
-            self._check(request, actor, key_id)
-        return actor
+            return self._check(request, await self._again(actor, error), key_id)
 
     async def page_of(self, document: JsonObject, actor: RemoteActor) -> VerifiedPage:
         """Return the page, if it is one of the feed `actor`; raises as `verify_page` does."""
@@ -71,7 +70,7 @@ class Verifier:
         except FederationError:
             raise error from None
 
-    def _check(self, request: Request, actor: RemoteActor, key_id: Url) -> None:
+    def _check(self, request: Request, actor: RemoteActor, key_id: Url) -> VerifiedSender:
         key = actor.rsa_keys.get(key_id)
         if key is None:
             message = f"{actor.id} lists no key {key_id}"
@@ -80,6 +79,7 @@ class Verifier:
         if verified.actor != actor.id:
             message = f"the request is signed by {verified.actor}, not by {actor.id}"
             raise BadSignature(message)
+        return VerifiedSender(actor, key_id, Scheme.CAVAGE, verified.signed)
 
 
 def key_id_of(request: Request, now: int) -> Url:

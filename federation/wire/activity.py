@@ -1,28 +1,29 @@
-"""The activities we send, and what of an inbound one we understand.
+"""What of an inbound activity we understand; `composing` has those that we send.
 
 Decides what an activity says. Who sent it is settled by the HTTP signature, whether it was
 asked for by the follow it belongs to, and a page inside it is believed only after
 `page.verify_page`. Kinds that mean nothing here become `Ignored`, never an error.
 """
 
-import json
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from federation.addresses import followers_url
-from federation.context import ACTIVITYSTREAMS, PAGE_CONTEXT
 from federation.errors import BadRequest, WrongOrigin
 from federation.origin import Origin, Url, exact_url, origin_of, same_origin
 from federation.wire.graph import refuse_tricks
 from federation.wire.multibase import is_digest
-from federation.wire.page import TYPES, digest
+from federation.wire.page import TYPES
 from federation.wire.strictjson import MAX_INTEGER, JsonObject
 
-INLINE_BYTES: Final = 48 * 1_024
-"""Activities stay under this; Misskey's inbox takes 64 KiB at most."""
-
 MAX_ID_CHARACTERS: Final = 2_048
-_ANSWERS: Final = ("Accept", "Reject")
+MAX_DISPUTED: Final = 16
+"""Attestations that one Flag may name."""
+
+MAX_DISPUTE_BYTES: Final = 2_048
+MAX_HEADS: Final = 64
+"""Heads of feeds that one Announce may tell."""
+
+HEAD_TYPES: Final = ["Document", "FeedHead"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,41 @@ class AnnouncePage:
 
 
 @dataclass(frozen=True, slots=True)
+class AnnounceHeads:
+    """`actor` tells how far feeds of others are, in heads that are not verified yet."""
+
+    id: Url
+    actor: Url
+    heads: tuple[JsonObject, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateActor:
+    """`actor` says that its document changed; what it says now is fetched from its id."""
+
+    id: Url
+    actor: Url
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteActor:
+    """`actor` says that it is gone for good."""
+
+    id: Url
+    actor: Url
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """`actor` disputes attestations of ours, named by their ids, in plain text."""
+
+    id: Url
+    actor: Url
+    objects: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ignored:
     """An activity that means nothing here."""
 
@@ -84,36 +120,18 @@ class Ignored:
     kind: str
 
 
-Activity: TypeAlias = Follow | Answer | UndoFollow | CreatePage | AnnouncePage | Ignored
-
-
-def build_follow(activity_id: str, actor: str, target: str) -> JsonObject:
-    """Return a Follow of `target`."""
-    return _activity("Follow", activity_id, actor, target) | {"to": [target]}
-
-
-def build_answer(activity_id: str, follow: Follow, *, accepted: bool) -> JsonObject:
-    """Return the Accept or Reject of a Follow, by the feed that it was for."""
-    kind = "Accept" if accepted else "Reject"
-    return _activity(kind, activity_id, follow.object, _follow(follow)) | {"to": [follow.actor]}
-
-
-def build_undo(activity_id: str, follow: Follow) -> JsonObject:
-    """Return the Undo of a Follow that we sent."""
-    return _activity("Undo", activity_id, follow.actor, _follow(follow)) | {"to": [follow.object]}
-
-
-def build_create(page: JsonObject) -> JsonObject:
-    """Return the Create of a signed page: inline where it stays small, else as a stub."""
-    inline = _create(page, [ACTIVITYSTREAMS], page)  # hoisting its @context breaks the proof
-    if len(to_bytes(inline)) < INLINE_BYTES:
-        return inline
-    return _create(page, PAGE_CONTEXT, _stub(page))
-
-
-def to_bytes(activity: JsonObject) -> bytes:
-    """Return the body that is signed and sent."""
-    return json.dumps(activity, ensure_ascii=False, separators=(",", ":")).encode()
+Activity: TypeAlias = (
+    Follow
+    | Answer
+    | UndoFollow
+    | CreatePage
+    | AnnouncePage
+    | AnnounceHeads
+    | UpdateActor
+    | DeleteActor
+    | Flag
+    | Ignored
+)
 
 
 def parse_activity(document: JsonObject, *, allow_http: bool = False) -> Activity:
@@ -140,20 +158,61 @@ def origin(activity: Activity) -> Origin:
 
 def _parse(document: JsonObject, kind: str, activity_id: Url, actor: Url) -> Activity:
     inner = document.get("object")
-    if kind == "Follow":
-        return Follow(activity_id, actor, _id_of(inner))
-    if kind in _ANSWERS:
-        return Answer(activity_id, actor, kind == "Accept", _id_of(inner))
-    if kind == "Undo" and isinstance(inner, dict) and inner.get("type") == "Follow":
-        return _undo(inner, activity_id, actor)
-    if kind == "Undo" and isinstance(inner, str):
+    found: Activity | None = None
+    match kind:
+        case "Follow":
+            found = Follow(activity_id, actor, _id_of(inner))
+        case "Accept" | "Reject":
+            found = Answer(activity_id, actor, kind == "Accept", _id_of(inner))
+        case "Undo":
+            found = _undo(inner, activity_id, actor)
+        case "Create" if isinstance(inner, dict) and inner.get("type") == TYPES:
+            found = _page(inner, activity_id, actor)
+        case "Announce":
+            found = _heads(inner, activity_id, actor)
+        case "Update" | "Delete":
+            found = _of_itself(kind, inner, activity_id, actor)
+        case "Flag":
+            found = _flag(document, activity_id, actor)
+    return found or Ignored(activity_id, actor, kind)
+
+
+def _heads(inner: object, activity_id: Url, actor: Url) -> AnnounceHeads | None:
+    """Return the heads of feeds that are told, or None for an Announce of anything else."""
+    told: list[Any] = inner if isinstance(inner, list) else [inner]
+    heads = [one for one in told if isinstance(one, dict) and one.get("type") == HEAD_TYPES]
+    if not heads or len(heads) != len(told):
+        return None
+    if len(heads) > MAX_HEADS:
+        raise BadRequest(f"more than {MAX_HEADS} heads in one activity")
+    return AnnounceHeads(activity_id, actor, tuple(heads))
+
+
+def _of_itself(
+    kind: str, inner: object, activity_id: Url, actor: Url
+) -> UpdateActor | DeleteActor | None:
+    """Return what an actor says of itself; of anything else it means nothing here."""
+    target = inner.get("id") if isinstance(inner, dict) else inner
+    if target != actor:
+        return None
+    return (UpdateActor if kind == "Update" else DeleteActor)(activity_id, actor)
+
+
+def _flag(document: JsonObject, activity_id: Url, actor: Url) -> Flag:
+    inner, text = document.get("object"), document.get("content", "")
+    objects = inner if isinstance(inner, list) else [inner]
+    if not isinstance(text, str) or len(text.encode()) > MAX_DISPUTE_BYTES:
+        raise BadRequest(f"a Flag says at most {MAX_DISPUTE_BYTES} bytes of plain text")
+    if not 0 < len(objects) <= MAX_DISPUTED:
+        raise BadRequest(f"a Flag names 1 to {MAX_DISPUTED} objects")
+    return Flag(activity_id, actor, tuple(_id_of(one) for one in objects), text)
+
+
+def _undo(inner: object, activity_id: Url, actor: Url) -> UndoFollow | None:
+    if isinstance(inner, str):
         return UndoFollow(activity_id, actor, _id_of(inner), None)
-    if kind == "Create" and isinstance(inner, dict) and inner.get("type") == TYPES:
-        return _page(inner, activity_id, actor)
-    return Ignored(activity_id, actor, kind)
-
-
-def _undo(inner: JsonObject, activity_id: Url, actor: Url) -> UndoFollow:
+    if not isinstance(inner, dict) or inner.get("type") != "Follow":
+        return None
     if inner.get("actor") != actor:
         raise WrongOrigin("only who follows can undo a Follow")
     return UndoFollow(activity_id, actor, _id_of(inner), _id_of(inner.get("object")))
@@ -180,38 +239,3 @@ def _id_of(value: object) -> str:
     if not isinstance(found, str) or not 0 < len(found) <= MAX_ID_CHARACTERS:
         raise BadRequest("the activity's object has no id")
     return found
-
-
-def _activity(kind: str, activity_id: str, actor: str, target: object) -> JsonObject:
-    return {
-        "@context": ACTIVITYSTREAMS,
-        "id": activity_id,
-        "type": kind,
-        "actor": actor,
-        "object": target,
-    }
-
-
-def _follow(follow: Follow) -> JsonObject:
-    return {"id": follow.id, "type": "Follow", "actor": follow.actor, "object": follow.object}
-
-
-def _create(page: JsonObject, context: list[Any], target: JsonObject) -> JsonObject:
-    feed_id = page["attributedTo"]
-    return {
-        **_activity("Create", f"{page['id']}#create", feed_id, target),
-        "@context": context,
-        "published": page["published"],
-        "to": [followers_url(feed_id)],
-    }
-
-
-def _stub(page: JsonObject) -> JsonObject:
-    kept = ("attributedTo", "published", "wire", "epoch", "page", "firstSeq", "count")
-    return {
-        "id": f"{page['id']}#announce",
-        "type": list(TYPES),
-        **{name: page[name] for name in kept},
-        "digestMultibase": digest(page),
-        "url": page["id"],
-    }

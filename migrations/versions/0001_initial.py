@@ -22,6 +22,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("pdq", name=op.f("uq_allowed_pdq")),
     )
     op.create_table(
+        "blocked_domains",
+        sa.Column("domain", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("added", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("domain", name=op.f("pk_blocked_domains")),
+    )
+    op.create_table(
         "cases",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
@@ -51,6 +59,7 @@ def upgrade() -> None:
         sa.Column("inbox", sa.Text(), nullable=False),
         sa.Column("origin", sa.Text(), nullable=False),
         sa.Column("activity_id", sa.Text(), nullable=False),
+        sa.Column("feed", sa.SmallInteger(), nullable=True),
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("created", sa.BigInteger(), nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),
@@ -110,6 +119,14 @@ def upgrade() -> None:
         sa.Column("seq", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_feed_rows")),
     )
+    op.create_index(
+        "ix_feed_rows_place",
+        "feed_rows",
+        ["feed", "epoch", "seq"],
+        unique=False,
+        sqlite_where=sa.text("seq IS NOT NULL"),
+        postgresql_where=sa.text("seq IS NOT NULL"),
+    )
     op.create_index(op.f("ix_feed_rows_sha256"), "feed_rows", ["sha256"], unique=False)
     op.create_index(
         "ix_feed_rows_unsealed",
@@ -119,6 +136,18 @@ def upgrade() -> None:
         sqlite_where=sa.text("seq IS NULL"),
         postgresql_where=sa.text("seq IS NULL"),
     )
+    op.create_table(
+        "feed_snapshots",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("feed", sa.SmallInteger(), nullable=False),
+        sa.Column("epoch", sa.Text(), nullable=False),
+        sa.Column("through_page", sa.Integer(), nullable=False),
+        sa.Column("manifest", sa.Text(), nullable=True),
+        sa.Column("created", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_feed_snapshots")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(op.f("ix_feed_snapshots_feed"), "feed_snapshots", ["feed"], unique=False)
     op.create_table(
         "followers",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -134,6 +163,17 @@ def upgrade() -> None:
         sa.UniqueConstraint("feed", "actor_id", name=op.f("uq_followers_feed_actor_id")),
     )
     op.create_index(op.f("ix_followers_origin"), "followers", ["origin"], unique=False)
+    op.create_table(
+        "hosts",
+        sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("failed", sa.BigInteger(), nullable=True),
+        sa.Column("open_until", sa.BigInteger(), nullable=True),
+        sa.Column("rest_seconds", sa.Integer(), nullable=False),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("succeeded", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("origin", name=op.f("pk_hosts")),
+    )
     op.create_table(
         "images",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -188,6 +228,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("origin", name=op.f("uq_issuers_origin")),
     )
     op.create_table(
+        "knocks",
+        sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("scheme", sa.Text(), nullable=False),
+        sa.Column("learned", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("origin", name=op.f("pk_knocks")),
+    )
+    op.create_index(op.f("ix_knocks_learned"), "knocks", ["learned"], unique=False)
+    op.create_table(
         "notes",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
@@ -235,6 +283,8 @@ def upgrade() -> None:
         sa.Column("created", sa.BigInteger(), nullable=False),
         sa.Column("expires", sa.BigInteger(), nullable=True),
         sa.Column("revoked", sa.BigInteger(), nullable=True),
+        sa.Column("revoked_epoch", sa.Text(), nullable=True),
+        sa.Column("revoked_page", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_signing_keys")),
     )
     op.create_table(
@@ -408,6 +458,69 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("issuer_id", "feed", "picture", name=op.f("pk_comparisons")),
     )
     op.create_table(
+        "disputes",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("is_ours", sa.SmallInteger(), nullable=False),
+        sa.Column("activity_id", sa.Text(), nullable=False),
+        sa.Column("actor_id", sa.Text(), nullable=False),
+        sa.Column("feed", sa.SmallInteger(), nullable=False),
+        sa.Column("epoch", sa.Text(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("sha256", sa.LargeBinary(), nullable=False),
+        sa.Column("case_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("created", sa.BigInteger(), nullable=False),
+        sa.Column("answered", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["case_id"], ["cases.id"], name=op.f("fk_disputes_case_id_cases"), ondelete="SET NULL"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_disputes")),
+        sa.UniqueConstraint("activity_id", name=op.f("uq_disputes_activity_id")),
+    )
+    op.create_index(op.f("ix_disputes_actor_id"), "disputes", ["actor_id"], unique=False)
+    op.create_index(op.f("ix_disputes_case_id"), "disputes", ["case_id"], unique=False)
+    op.create_index(op.f("ix_disputes_sha256"), "disputes", ["sha256"], unique=False)
+    op.create_table(
+        "evidence",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column(
+            "issuer_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+        ),
+        sa.Column("feed", sa.SmallInteger(), nullable=False),
+        sa.Column("epoch", sa.Text(), nullable=False),
+        sa.Column("page", sa.Integer(), nullable=False),
+        sa.Column("first", sa.Text(), nullable=False),
+        sa.Column("second", sa.Text(), nullable=False),
+        sa.Column("found", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["issuer_id"],
+            ["issuers.id"],
+            name=op.f("fk_evidence_issuer_id_issuers"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_evidence")),
+        sa.UniqueConstraint(
+            "issuer_id", "feed", "epoch", "page", name=op.f("uq_evidence_issuer_id_feed_epoch_page")
+        ),
+    )
+    op.create_table(
+        "feed_snapshot_parts",
+        sa.Column(
+            "snapshot_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+        ),
+        sa.Column("part", sa.Integer(), nullable=False),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["snapshot_id"],
+            ["feed_snapshots.id"],
+            name=op.f("fk_feed_snapshot_parts_snapshot_id_feed_snapshots"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("snapshot_id", "part", name=op.f("pk_feed_snapshot_parts")),
+    )
+    op.create_table(
         "findings",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("image_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -439,6 +552,11 @@ def upgrade() -> None:
         sa.Column("epoch", sa.Text(), nullable=True),
         sa.Column("page", sa.Integer(), nullable=False),
         sa.Column("digest", sa.Text(), nullable=True),
+        sa.Column("published", sa.BigInteger(), nullable=True),
+        sa.Column("head_epoch", sa.Text(), nullable=True),
+        sa.Column("head_page", sa.Integer(), nullable=True),
+        sa.Column("signed_head", sa.Text(), nullable=True),
+        sa.Column("halted", sa.Text(), nullable=True),
         sa.Column("pulled", sa.BigInteger(), nullable=True),
         sa.Column("tries", sa.Integer(), nullable=False),
         sa.Column("next_try", sa.BigInteger(), nullable=False),
@@ -637,6 +755,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("follow_id", "epoch", "seq", name=op.f("pk_early_retractions")),
     )
     op.create_table(
+        "follow_snapshots",
+        sa.Column(
+            "follow_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+        ),
+        sa.Column("manifest", sa.Text(), nullable=False),
+        sa.Column("next_part", sa.Integer(), nullable=False),
+        sa.Column("started", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["follow_id"],
+            ["follows.id"],
+            name=op.f("fk_follow_snapshots_follow_id_follows"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("follow_id", name=op.f("pk_follow_snapshots")),
+    )
+    op.create_table(
         "remote_pages",
         sa.Column(
             "follow_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
@@ -646,6 +780,7 @@ def upgrade() -> None:
         sa.Column("first_seq", sa.BigInteger(), nullable=False),
         sa.Column("count", sa.Integer(), nullable=False),
         sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("proof", sa.Text(), nullable=True),
         sa.Column("received", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["follow_id"],
@@ -682,6 +817,7 @@ def downgrade() -> None:
     # ### commands auto generated by Alembic - please adjust! ###
     op.drop_table("run_items")
     op.drop_table("remote_pages")
+    op.drop_table("follow_snapshots")
     op.drop_table("early_retractions")
     op.drop_index(
         "ix_verdicts_place",
@@ -715,6 +851,12 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_findings_image_id"), table_name="findings")
     op.drop_index(op.f("ix_findings_content"), table_name="findings")
     op.drop_table("findings")
+    op.drop_table("feed_snapshot_parts")
+    op.drop_table("evidence")
+    op.drop_index(op.f("ix_disputes_sha256"), table_name="disputes")
+    op.drop_index(op.f("ix_disputes_case_id"), table_name="disputes")
+    op.drop_index(op.f("ix_disputes_actor_id"), table_name="disputes")
+    op.drop_table("disputes")
     op.drop_table("comparisons")
     op.drop_table("codes")
     op.drop_index(op.f("ix_case_pictures_image_id"), table_name="case_pictures")
@@ -736,12 +878,17 @@ def downgrade() -> None:
     op.drop_table("pipelines")
     op.drop_table("own_pipelines")
     op.drop_table("notes")
+    op.drop_index(op.f("ix_knocks_learned"), table_name="knocks")
+    op.drop_table("knocks")
     op.drop_table("issuers")
     op.drop_index(op.f("ix_inbox_state"), table_name="inbox")
     op.drop_table("inbox")
     op.drop_table("images")
+    op.drop_table("hosts")
     op.drop_index(op.f("ix_followers_origin"), table_name="followers")
     op.drop_table("followers")
+    op.drop_index(op.f("ix_feed_snapshots_feed"), table_name="feed_snapshots")
+    op.drop_table("feed_snapshots")
     op.drop_index(
         "ix_feed_rows_unsealed",
         table_name="feed_rows",
@@ -749,6 +896,12 @@ def downgrade() -> None:
         postgresql_where=sa.text("seq IS NULL"),
     )
     op.drop_index(op.f("ix_feed_rows_sha256"), table_name="feed_rows")
+    op.drop_index(
+        "ix_feed_rows_place",
+        table_name="feed_rows",
+        sqlite_where=sa.text("seq IS NOT NULL"),
+        postgresql_where=sa.text("seq IS NOT NULL"),
+    )
     op.drop_table("feed_rows")
     op.drop_table("feed_pages")
     op.drop_index(op.f("ix_feed_epochs_feed"), table_name="feed_epochs")
@@ -760,5 +913,6 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_cases_state"), table_name="cases")
     op.drop_index(op.f("ix_cases_recheck"), table_name="cases")
     op.drop_table("cases")
+    op.drop_table("blocked_domains")
     op.drop_table("allowed")
     # ### end Alembic commands ###

@@ -19,7 +19,7 @@ from federation.actors import actor, webfinger
 from federation.origin import Origin
 from federation.signing import keys
 from federation.signing.cavage import sign_request
-from federation.wire import activity, outbox, proof
+from federation.wire import activity, composing, outbox, proof
 from federation.wire.attestation import AttestationHead, seal_attestation
 from federation.wire.page import EpochEnd, PageHead, digest, seal_page
 from federation.wire.row import Attestation
@@ -167,23 +167,23 @@ class Peer:
     # --- what it sends -----------------------------------------------------------------------
     async def follow(self, ours, feed=Feed.CLEAN, **more):
         follow_id = f"{self.id}/follows/{secrets.token_hex(8)}"
-        sent = activity.build_follow(follow_id, self.id, ours.feed_id(feed))
+        sent = composing.build_follow(follow_id, self.id, ours.feed_id(feed))
         return sent, await self.send(ours, sent, **more)
 
     async def accept(self, ours, follow, **more):
         """Accept the Follow (as it was received) by the feed that it asks for."""
         asked = activity.Follow(follow["id"], follow["actor"], follow["object"])
         answer_id = f"{follow['object']}/answers/{secrets.token_hex(8)}"
-        sent = activity.build_answer(answer_id, asked, accepted=True)
+        sent = composing.build_answer(answer_id, asked, accepted=True)
         return await self.send(ours, sent, **more)
 
     async def create(self, ours, page, **more):
-        return await self.send(ours, activity.build_create(page), **more)
+        return await self.send(ours, composing.build_create(page), **more)
 
     async def send(self, ours, sent, path="/inbox", signer=None, key=None, body=None, **headers):
         """POST an activity, signed by its actor; `body` is swapped in after signing."""
         url = f"{ours.base}{path}"
-        data = sent if isinstance(sent, bytes) else activity.to_bytes(sent)
+        data = sent if isinstance(sent, bytes) else composing.to_bytes(sent)
         who = signer or (json.loads(data)["actor"] if isinstance(sent, bytes) else sent["actor"])
         signed = sign_request(
             "POST", url, data, key or self.rsa, keys.main_key_id(who), self.clock()

@@ -8,6 +8,7 @@ from alembic import op
 
 import cache.storage.case_tables
 import cache.storage.feed_tables
+import cache.storage.peer_tables
 import cache.storage.trust_tables  # noqa: F401
 import migrations
 from cache.storage.database import Store

@@ -10,6 +10,7 @@ from alembic.migration import MigrationContext
 
 import cache.storage.case_tables
 import cache.storage.feed_tables
+import cache.storage.peer_tables
 import cache.storage.trust_tables  # noqa: F401
 import migrations
 from cache.errors import DatabaseNotOurs, DatabaseTooNew, DatabaseTooOld, DatabaseUnavailable

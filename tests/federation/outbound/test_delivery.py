@@ -13,7 +13,7 @@ from cache.verdict import Feed
 from federation.outbound import delivery
 from federation.outbound.delivery import backoff_seconds, enqueue
 from federation.settings import FederationSettings
-from federation.wire import activity
+from federation.wire import activity, composing
 from tests.fakes.peer import reply
 
 
@@ -153,7 +153,7 @@ async def test_a_rejection_is_not_shed_by_an_undo_nor_by_a_410(ours, peer, how):
     await ours.federation.reject(peer.id, Feed.CLEAN)
     if how == "undo":
         asked = activity.Follow(follow["id"], peer.id, follow["object"])
-        await peer.send(ours, activity.build_undo(f"{peer.id}/undo/1", asked))
+        await peer.send(ours, composing.build_undo(f"{peer.id}/undo/1", asked))
     else:
         peer.answers["/actor/inbox"] = answering(410)
     await ours.settle()

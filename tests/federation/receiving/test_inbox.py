@@ -14,7 +14,7 @@ from federation.origin import Url
 from federation.receiving import queue as queue_module
 from federation.signing.cavage import sign_request
 from federation.signing.keys import main_key_id
-from federation.wire import activity
+from federation.wire import activity, composing
 from tests.fakes.clock import Clock
 from tests.fakes.instance import pictures
 from tests.fakes.peer import reply, rsa_of
@@ -64,7 +64,7 @@ async def test_a_page_signed_by_another_key_is_refused(followed, peer):
 
 async def test_a_page_attributed_to_another_actor_is_refused(followed, peer, third):
     page = third.publish([third.row("a")])
-    sent = activity.build_create(page) | {"actor": peer.feed_id(), "id": f"{peer.feed_id()}/x"}
+    sent = composing.build_create(page) | {"actor": peer.feed_id(), "id": f"{peer.feed_id()}/x"}
     assert await peer.send(followed, sent) == 401
     await followed.settle()
     assert nothing_stored(followed)
@@ -72,7 +72,7 @@ async def test_a_page_attributed_to_another_actor_is_refused(followed, peer, thi
 
 async def test_a_page_of_the_flagged_feed_is_refused_from_the_clean_one(followed, peer):
     page = peer.publish([peer.row("a")], Feed.FLAGGED)
-    sent = activity.build_create(page) | {"actor": peer.feed_id(), "id": f"{peer.feed_id()}/x"}
+    sent = composing.build_create(page) | {"actor": peer.feed_id(), "id": f"{peer.feed_id()}/x"}
     assert await peer.send(followed, sent) == 401
     assert nothing_stored(followed)
 
@@ -95,7 +95,7 @@ async def test_a_thousand_bad_proofs_cost_one_fetch_of_the_actor(followed, peer,
 
 # --- signatures that do not fit --------------------------------------------------------------
 async def test_the_signer_must_be_the_actor(followed, peer, third):
-    sent = activity.build_create(peer.publish([peer.row("a")], keep=False))
+    sent = composing.build_create(peer.publish([peer.row("a")], keep=False))
     assert await third.send(followed, sent, signer=third.id) == 401
     assert await third.send(followed, sent, signer=peer.feed_id()) == 401
     assert await peer.send(followed, sent, signer=peer.id) == 401
@@ -105,26 +105,26 @@ async def test_the_signer_must_be_the_actor(followed, peer, third):
 
 async def test_a_key_of_another_actor_is_refused_also_when_it_is_known(followed, peer, third):
     await third.follow(followed)  # now the key of the third is remembered
-    sent = activity.build_create(peer.publish([peer.row("a")], keep=False))
+    sent = composing.build_create(peer.publish([peer.row("a")], keep=False))
     assert await third.send(followed, sent, signer=third.id) == 401
 
 
 async def test_a_swapped_body_is_refused(followed, peer):
-    sent = activity.build_create(peer.publish([peer.row("a")], keep=False))
-    other = activity.to_bytes(activity.build_create(peer.publish([peer.row("b")], keep=False)))
+    sent = composing.build_create(peer.publish([peer.row("a")], keep=False))
+    other = composing.to_bytes(composing.build_create(peer.publish([peer.row("b")], keep=False)))
     assert await peer.send(followed, sent, body=other) == 401
     assert nothing_stored(followed)
 
 
 @pytest.mark.parametrize("digest", [None, "SHA-256=AAAA", "MD5=AAAA"])
 async def test_a_digest_that_is_missing_or_wrong_is_refused(followed, peer, digest):
-    sent = activity.build_create(peer.publish([peer.row("a")], keep=False))
+    sent = composing.build_create(peer.publish([peer.row("a")], keep=False))
     assert await peer.send(followed, sent, Digest=digest) == 401
     assert nothing_stored(followed)
 
 
 async def test_a_digest_that_is_not_covered_is_refused(followed, peer):
-    body = activity.to_bytes(activity.build_create(peer.publish([peer.row("a")], keep=False)))
+    body = composing.to_bytes(composing.build_create(peer.publish([peer.row("a")], keep=False)))
     url = f"{followed.base}/inbox"
     signed = sign_request("POST", url, None, peer.rsa, main_key_id(peer.feed_id()), peer.clock())
     signed["Content-Type"] = "application/activity+json"
@@ -134,12 +134,12 @@ async def test_a_digest_that_is_not_covered_is_refused(followed, peer):
 
 
 async def test_an_unsigned_activity_is_refused(followed, peer):
-    sent = activity.build_create(peer.publish([peer.row("a")], keep=False))
+    sent = composing.build_create(peer.publish([peer.row("a")], keep=False))
     assert await peer.send(followed, sent, Signature=None) == 401
 
 
 async def test_an_old_date_is_refused(followed, peer, clock):
-    sent = activity.build_create(peer.publish([peer.row("a")], keep=False))
+    sent = composing.build_create(peer.publish([peer.row("a")], keep=False))
     peer.clock = Clock(clock.now - 3_601)
     assert await peer.send(followed, sent) == 401
     peer.clock = Clock(clock.now - 3_600)
@@ -157,7 +157,7 @@ async def test_a_rotated_key_under_the_same_id_is_fetched_once(followed, peer, c
 async def test_bad_signatures_of_a_known_peer_cost_one_fetch(followed, peer, clock):
     clock.now += 601
     peer.requests.clear()
-    sent = activity.build_create(peer.publish([peer.row("a")], keep=False))
+    sent = composing.build_create(peer.publish([peer.row("a")], keep=False))
     for _ in range(20):
         assert await peer.send(followed, sent, key=rsa_of("wrong")) == 401
     assert peer.requests == [("GET", "/feeds/clean")]
@@ -169,7 +169,7 @@ async def test_an_accept_from_a_third_party_changes_nothing(ours, peer, third):
     await ours.settle()
     follow = next(one for one in peer.received if one["type"] == "Follow")
     stolen = activity.Follow(follow["id"], follow["actor"], third.feed_id())
-    sent = activity.build_answer(f"{third.feed_id()}/answers/1", stolen, accepted=True)
+    sent = composing.build_answer(f"{third.feed_id()}/answers/1", stolen, accepted=True)
     assert await third.send(ours, sent) == 401
     await third.follow(ours)  # also once its origin is known
     assert await third.send(ours, sent) == 401
@@ -179,7 +179,7 @@ async def test_an_accept_from_a_third_party_changes_nothing(ours, peer, third):
 
 async def test_an_accept_of_another_follow_of_ours_is_refused(followed, peer):
     asked = activity.Follow(Url(f"{followed.base}/0"), followed.base, peer.feed_id())
-    sent = activity.build_answer(f"{peer.feed_id()}/answers/9", asked, accepted=False)
+    sent = composing.build_answer(f"{peer.feed_id()}/answers/9", asked, accepted=False)
     assert await peer.send(followed, sent) == 403
     await followed.settle()
     assert followed.follow_row().state == "accepted"
@@ -212,7 +212,7 @@ async def test_a_stranger_cannot_tell_whom_we_follow_and_who_follows_us(
         for kind in ("Accept", "Undo", "Create"):
             told = {"id": f"{who}/1", "type": ["Document", "AttestationPage"], "attributedTo": who}
             sent = {"id": f"{who}/0", "type": kind, "actor": who, "object": f"{who}/1"}
-            body = activity.to_bytes(
+            body = composing.to_bytes(
                 sent | ({"object": told | {"rows": []}} if kind == "Create" else {})
             )
             answers.add(await _forged(followed, third, who, body))
@@ -229,7 +229,7 @@ async def _forged(ours, third, who, body):
 
 
 async def test_a_follow_of_what_is_no_feed_causes_no_fetch(ours, peer):
-    follow = activity.build_follow(f"{peer.id}/f", peer.id, f"{ours.base}/feeds/other")
+    follow = composing.build_follow(f"{peer.id}/f", peer.id, f"{ours.base}/feeds/other")
     assert await peer.send(ours, follow) == 404
     assert peer.requests == []
 
@@ -246,7 +246,7 @@ async def test_actors_remembered_but_not_followed_share_the_fetches_of_a_minute(
             return reply(json.loads(json.dumps(peer.document("actor")).replace(peer.id, name)))
 
         peer.answers[f"/user{number}"] = user
-        follow = activity.build_follow(f"{name}/f", name, ours.feed_id())
+        follow = composing.build_follow(f"{name}/f", name, ours.feed_id())
         await peer.send(ours, follow, key=rsa_of("wrong"))
         clock.now += 61
     assert len(ours.rows(remote_actors)) == 9
@@ -254,7 +254,7 @@ async def test_actors_remembered_but_not_followed_share_the_fetches_of_a_minute(
     peer.requests.clear()
     for number in range(9):
         name = f"{peer.base}/user{number}"
-        follow = activity.build_follow(f"{name}/f", name, ours.feed_id())
+        follow = composing.build_follow(f"{name}/f", name, ours.feed_id())
         assert await peer.send(ours, follow, key=rsa_of("wrong")) == 401
     assert len(peer.requests) == 3
 
@@ -273,7 +273,7 @@ async def test_a_row_that_another_process_acted_on_is_not_acted_on_again(ours, p
     row = (await ours.store.read(queue_module._due, ours.clock()))[0]
     await queue.run_once()
     undone = activity.Follow(ours.rows(followers)[0].follow_id, peer.id, ours.feed_id())
-    await peer.send(ours, activity.build_undo(f"{peer.id}/undo/1", undone))
+    await peer.send(ours, composing.build_undo(f"{peer.id}/undo/1", undone))
     await queue.run_once()
     await queue._act(row)  # the other process had read it before
     assert ours.rows(followers) == []
@@ -298,7 +298,7 @@ async def test_an_undo_by_another_actor_is_refused(ours, peer, third):
     await third.follow(ours)
     await ours.settle()
     asked = activity.Follow(follow["id"], third.id, follow["object"])
-    assert await third.send(ours, activity.build_undo(f"{third.id}/undo/1", asked)) == 202
+    assert await third.send(ours, composing.build_undo(f"{third.id}/undo/1", asked)) == 202
     await ours.settle()
     assert len(ours.rows(followers)) == 2
 
@@ -307,7 +307,7 @@ async def test_an_undo_deletes_the_follower(ours, peer):
     follow, _ = await peer.follow(ours)
     await ours.settle()
     asked = activity.Follow(follow["id"], peer.id, follow["object"])
-    assert await peer.send(ours, activity.build_undo(f"{peer.id}/undo/1", asked)) == 202
+    assert await peer.send(ours, composing.build_undo(f"{peer.id}/undo/1", asked)) == 202
     await ours.settle()
     assert ours.rows(followers) == []
 
@@ -327,7 +327,7 @@ async def test_a_fourth_follower_of_one_host_is_refused(ours, peer):
             return reply(document)
 
         peer.answers[f"/{name}"] = actor
-        follow = activity.build_follow(f"{actor_id}/follow", actor_id, ours.feed_id())
+        follow = composing.build_follow(f"{actor_id}/follow", actor_id, ours.feed_id())
         assert await peer.send(ours, follow) == (429 if name == "d" else 202)
         await ours.settle()
     assert len(ours.rows(followers)) == 3
@@ -349,7 +349,7 @@ async def test_unknown_follows_cause_only_so_many_fetches_a_minute(ours, peer, c
     statuses = []
     for number in range(8):
         actor_id = f"{peer.base}/nobody{number}"
-        follow = activity.build_follow(f"{actor_id}/follow", actor_id, ours.feed_id())
+        follow = composing.build_follow(f"{actor_id}/follow", actor_id, ours.feed_id())
         peer.answers[f"/nobody{number}"] = _not_found
         statuses.append(await peer.send(ours, follow))
     assert statuses == [502] * 5 + [429] * 3
@@ -366,7 +366,7 @@ async def _not_found(_request):
     "content_type", ["application/json", "text/plain", "application/ld+json", "image/png"]
 )
 async def test_another_content_type_is_415(followed, peer, content_type):
-    sent = activity.build_create(peer.publish([peer.row("a")], keep=False))
+    sent = composing.build_create(peer.publish([peer.row("a")], keep=False))
     assert await peer.send(followed, sent, Content_Type=content_type) == 415
 
 
@@ -393,7 +393,7 @@ async def test_what_is_not_a_strict_activity_is_400(ours, peer, body):
 
 
 async def test_an_activity_id_of_another_origin_than_its_actor_is_refused(followed, peer, third):
-    sent = activity.build_create(peer.publish([peer.row("a")], keep=False))
+    sent = composing.build_create(peer.publish([peer.row("a")], keep=False))
     assert await peer.send(followed, sent | {"id": f"{third.base}/1"}) == 401
     assert nothing_stored(followed)
 
@@ -468,7 +468,7 @@ async def test_a_replayed_activity_is_taken_once(followed, peer):
 
 
 async def test_a_page_under_a_new_activity_id_is_applied_once(followed, peer):
-    sent = activity.build_create(peer.publish([peer.row("a")]))
+    sent = composing.build_create(peer.publish([peer.row("a")]))
     for number in range(3):
         assert await peer.send(followed, sent | {"id": f"{sent['id']}-{number}"}) == 202
     await followed.settle()

@@ -9,18 +9,20 @@ from federation.errors import BadRequest, FederationError, WrongOrigin
 from federation.origin import Url
 from federation.wire import activity
 from federation.wire.activity import (
-    INLINE_BYTES,
     AnnouncePage,
     Answer,
     CreatePage,
     Follow,
     Ignored,
     UndoFollow,
+    parse_activity,
+)
+from federation.wire.composing import (
+    INLINE_BYTES,
     build_answer,
     build_create,
     build_follow,
     build_undo,
-    parse_activity,
     to_bytes,
 )
 from federation.wire.page import digest, verify_page
@@ -164,7 +166,8 @@ def test_a_malformed_activity_is_refused(changes):
     "changes",
     [
         {"type": "Like"},
-        {"type": "Delete", "object": PEER},
+        {"type": "Delete", "object": f"{PEER}/notes/1"},
+        {"type": "Update", "object": {"id": f"{PEER}/notes/1"}},
         {"type": "Undo", "object": {"type": "Like", "id": "https://beta.example/likes/1"}},
         {"type": "Create", "object": {"type": "Note", "content": "hi"}},
         {"type": "Create", "object": "https://beta.example/notes/1"},

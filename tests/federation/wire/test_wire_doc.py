@@ -13,9 +13,9 @@ from federation import settings
 from federation.context import ACTOR_CONTEXT, ATTESTATION_CONTEXT, PAGE_CONTEXT
 from federation.signing import cavage, keys, signature_header
 from federation.wire import (
-    activity,
     attestation,
     columns,
+    composing,
     page,
     page_head,
     page_rows,
@@ -63,7 +63,7 @@ def test_all_contexts_stand_in_the_document():
         ("lie within {} s of now", cavage.WINDOW_SECONDS),
         ("at most {} characters and covers", signature_header.MAX_HEADER_CHARACTERS),
         ("covers at most {} headers", signature_header.MAX_COVERED),
-        ("under {} bytes", activity.INLINE_BYTES),
+        ("under {} bytes", composing.INLINE_BYTES),
         ("RSA of {}", keys.RSA_BITS),
         ("to {} bits", keys.MAX_RSA_BITS),
     ],

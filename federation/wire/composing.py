@@ -1,0 +1,77 @@
+"""The activities we send; every one stays under `INLINE_BYTES`, whatever it carries."""
+
+import json
+from typing import Any, Final
+
+from federation.addresses import followers_url
+from federation.context import ACTIVITYSTREAMS, PAGE_CONTEXT
+from federation.wire.activity import Follow
+from federation.wire.page import TYPES, digest
+from federation.wire.strictjson import JsonObject
+
+INLINE_BYTES: Final = 48 * 1_024
+"""Activities stay under this; Misskey's inbox takes 64 KiB at most."""
+
+
+def build_follow(activity_id: str, actor: str, target: str) -> JsonObject:
+    """Return a Follow of `target`."""
+    return _activity("Follow", activity_id, actor, target) | {"to": [target]}
+
+
+def build_answer(activity_id: str, follow: Follow, *, accepted: bool) -> JsonObject:
+    """Return the Accept or Reject of a Follow, by the feed that it was for."""
+    kind = "Accept" if accepted else "Reject"
+    return _activity(kind, activity_id, follow.object, _follow(follow)) | {"to": [follow.actor]}
+
+
+def build_undo(activity_id: str, follow: Follow) -> JsonObject:
+    """Return the Undo of a Follow that we sent."""
+    return _activity("Undo", activity_id, follow.actor, _follow(follow)) | {"to": [follow.object]}
+
+
+def build_create(page: JsonObject) -> JsonObject:
+    """Return the Create of a signed page: inline where it stays small, else as a stub."""
+    inline = _create(page, [ACTIVITYSTREAMS], page)  # hoisting its @context breaks the proof
+    if len(to_bytes(inline)) < INLINE_BYTES:
+        return inline
+    return _create(page, PAGE_CONTEXT, _stub(page))
+
+
+def to_bytes(activity: JsonObject) -> bytes:
+    """Return the body that is signed and sent."""
+    return json.dumps(activity, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _activity(kind: str, activity_id: str, actor: str, target: object) -> JsonObject:
+    return {
+        "@context": ACTIVITYSTREAMS,
+        "id": activity_id,
+        "type": kind,
+        "actor": actor,
+        "object": target,
+    }
+
+
+def _follow(follow: Follow) -> JsonObject:
+    return {"id": follow.id, "type": "Follow", "actor": follow.actor, "object": follow.object}
+
+
+def _create(page: JsonObject, context: list[Any], target: JsonObject) -> JsonObject:
+    feed_id = page["attributedTo"]
+    return {
+        **_activity("Create", f"{page['id']}#create", feed_id, target),
+        "@context": context,
+        "published": page["published"],
+        "to": [followers_url(feed_id)],
+    }
+
+
+def _stub(page: JsonObject) -> JsonObject:
+    kept = ("attributedTo", "published", "wire", "epoch", "page", "firstSeq", "count")
+    return {
+        "id": f"{page['id']}#announce",
+        "type": list(TYPES),
+        **{name: page[name] for name in kept},
+        "digestMultibase": digest(page),
+        "url": page["id"],
+    }
