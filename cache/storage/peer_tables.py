@@ -17,14 +17,14 @@ from sqlalchemy import (
 
 from cache.storage.tables import RowId, metadata
 
-hosts = Table(  # the breaker of a host that we deliver to; closed where `open_until` is null
+hosts = Table(  # how deliveries to a host go; its breaker is open while `rest_seconds` is not 0
     "hosts",
     metadata,
     Column("origin", Text, primary_key=True),
     Column("failures", Integer, nullable=False, default=0),  # in a row
     Column("failed", BigInteger),  # when the first of them was
-    Column("open_until", BigInteger),
-    Column("rest_seconds", Integer, nullable=False, default=0),  # how long it rests next time
+    Column("open_until", BigInteger),  # it is not asked before; null: whenever something waits
+    Column("rest_seconds", Integer, nullable=False, default=0),  # how long the open breaker rests
     Column("error", Text),
     Column("succeeded", BigInteger),
 )

@@ -69,8 +69,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
         sa.UniqueConstraint("inbox", "activity_id", name=op.f("uq_deliveries_inbox_activity_id")),
     )
-    op.create_index(op.f("ix_deliveries_next_try"), "deliveries", ["next_try"], unique=False)
     op.create_index(op.f("ix_deliveries_origin"), "deliveries", ["origin"], unique=False)
+    op.create_index(
+        "ix_deliveries_waiting",
+        "deliveries",
+        ["origin", "id", "next_try"],
+        unique=False,
+        sqlite_where=sa.text("state = 'waiting'"),
+        postgresql_where=sa.text("state = 'waiting'"),
+    )
     op.create_table(
         "feed_epochs",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -210,7 +217,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_inbox")),
         sa.UniqueConstraint("origin", "activity_id", name=op.f("uq_inbox_origin_activity_id")),
     )
-    op.create_index(op.f("ix_inbox_state"), "inbox", ["state"], unique=False)
+    op.create_index(
+        "ix_inbox_received",
+        "inbox",
+        ["origin", "actor_id", "id", "next_try"],
+        unique=False,
+        sqlite_where=sa.text("state = 'received'"),
+        postgresql_where=sa.text("state = 'received'"),
+    )
     op.create_table(
         "issuers",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -881,7 +895,12 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_knocks_learned"), table_name="knocks")
     op.drop_table("knocks")
     op.drop_table("issuers")
-    op.drop_index(op.f("ix_inbox_state"), table_name="inbox")
+    op.drop_index(
+        "ix_inbox_received",
+        table_name="inbox",
+        sqlite_where=sa.text("state = 'received'"),
+        postgresql_where=sa.text("state = 'received'"),
+    )
     op.drop_table("inbox")
     op.drop_table("images")
     op.drop_table("hosts")
@@ -906,8 +925,13 @@ def downgrade() -> None:
     op.drop_table("feed_pages")
     op.drop_index(op.f("ix_feed_epochs_feed"), table_name="feed_epochs")
     op.drop_table("feed_epochs")
+    op.drop_index(
+        "ix_deliveries_waiting",
+        table_name="deliveries",
+        sqlite_where=sa.text("state = 'waiting'"),
+        postgresql_where=sa.text("state = 'waiting'"),
+    )
     op.drop_index(op.f("ix_deliveries_origin"), table_name="deliveries")
-    op.drop_index(op.f("ix_deliveries_next_try"), table_name="deliveries")
     op.drop_table("deliveries")
     op.drop_table("counts")
     op.drop_index(op.f("ix_cases_state"), table_name="cases")
