@@ -49,11 +49,24 @@ class FederationSettings(BaseModel):
     remote_actors: int = Field(default=10_000, ge=1)  # rows kept of actors nobody follows
     pending_followers: int = Field(default=1_000, ge=1)  # waiting for approval, in all
     inbox_rows: int = Field(default=10_000, ge=1)  # received and not acted on yet
+    inbox_rows_per_host: int = Field(default=1_000, ge=1)  # of those, of one peer
+    inbox_kept_rows: int = Field(default=200_000, ge=1)  # acted on; kept to know a replay by
     inbox_tries: int = Field(default=8, ge=1)
     inbox_keep_seconds: int = Field(default=604_800, ge=7_200)  # ids kept to know a replay by
+    acting_at_once: int = Field(default=8, ge=1)  # actors whose activities are acted on
+    bodies_at_once: int = Field(default=256, ge=1)  # inbound bodies that are still arriving
+    activities_per_minute: int = Field(default=240, ge=1)  # taken from one peer
+    activity_bytes_per_minute: int = Field(default=16_777_216, ge=1_024)  # from one peer, decoded
+    strangers_per_minute: int = Field(default=60, ge=1)  # activities of all strangers together
     poll_seconds: float = Field(default=1.0, gt=0)  # how often the loops look for work
     delivery_tries: int = Field(default=16, ge=1)
-    retry_seconds: int = Field(default=60, ge=1)  # first wait after a failure, then doubled
+    delivery_rows: int = Field(default=20_000, ge=1)  # waiting, in all
+    delivery_rows_per_host: int = Field(default=200, ge=1)  # waiting for one host
+    delivery_hosts: int = Field(default=32, ge=1)  # delivered to at once
+    host_failures: int = Field(default=5, ge=1)  # in a row, which open the breaker of a host
+    host_failures_seconds: int = Field(default=600, ge=1)  # when they come within this time
+    host_rest_seconds: int = Field(default=1_800, ge=1)  # of the open breaker; then doubled
+    retry_seconds: int = Field(default=30, ge=1)  # first wait after a failure, then doubled
     retry_seconds_max: int = Field(default=43_200, ge=1)
     pull_seconds: int = Field(default=900, ge=1)  # how often a followed feed is asked
     attestations_per_minute: int = Field(default=600, ge=1)  # answered to one follower
