@@ -118,6 +118,8 @@ def _rsa_keys(document: JsonObject, actor_id: Url, allow_http: bool) -> dict[str
         if isinstance(item, dict):  # a reference to a key elsewhere is not followed
             key_id = _own_url(item.get("id"), actor_id, allow_http)
             _check_owner(item.get("owner"), actor_id)
+            if key_id in found:
+                raise BadActor("two keys of the actor have one id")
             found[key_id] = RsaKey(key_id, actor_id, keys.rsa_from_pem(item.get("publicKeyPem")))
     return found
 
