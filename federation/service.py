@@ -24,8 +24,10 @@ from federation.client import Client
 from federation.documents import Documents
 from federation.errors import BadHandle
 from federation.following import follow, followers
+from federation.following.ending import end_ties
 from federation.instance import Instance
 from federation.origin import Url
+from federation.outbound.blocking import Blocks
 from federation.outbound.delivery import Deliverer
 from federation.publishing.answering import Answers
 from federation.publishing.feeds import Feeds
@@ -60,20 +62,19 @@ class Federation:
         self._store = store
         self._instance = instance
         self._settings = settings
-        self.client = Client(settings, instance.sign, user_agent)
+        self.blocks = Blocks(settings.blocked_domains, store, settings.poll_seconds)
+        self.client = Client(settings, instance.sign, user_agent, self.blocks)
         self.actors = Actors(store, self.client, settings, instance.clock, instance.id)
         verifier = Verifier(self.actors, instance)
         self.feeds = Feeds(store, instance, feed_settings, rules or {}, HeadFile(state_dir))
-        self.inbox = Inbox(store, verifier, instance, settings)
+        self.inbox = Inbox(store, verifier, instance, settings, self.blocks)
         self.heads = Heads()
         self.queue = Queue(store, self.actors, verifier, self.heads, instance, settings)
-        self.deliverer = Deliverer(
-            store, self.client, settings, instance.clock, self.feeds.note_heads
-        )
+        self.deliverer = Deliverer(store, self.client, settings, instance, self.feeds.note_heads)
         self.puller = Puller(store, self.client, self.actors, verifier, instance, settings)
         answers = Answers(store, instance, self.feeds, settings.attestations_per_minute)
         documents = Documents(
-            store, instance, self.feeds, verifier, answers, settings.blocked_domains
+            store, instance, self.feeds, verifier, answers, self.blocks
         )
         self.asking = Asking(store, self.client, self.actors, verifier, instance, settings)
         version = metadata.version("fediverdict")
@@ -100,6 +101,7 @@ class Federation:
         """Begin epochs where needed, then run the loops until `stop`."""
         await self.feeds.start()
         await self._store.write(pull_all_soon)
+        await self._store.write(end_ties, self._settings.blocked_domains)
         loops: dict[str, Callable[[], Awaitable[object]]] = {
             "seal": self.feeds.seal,
             "deliver": self.deliverer.run_once,

@@ -20,7 +20,7 @@ from federation.actors.discover import FoundFeed
 from federation.errors import NotFound
 from federation.instance import Instance
 from federation.origin import Url
-from federation.outbound.delivery import enqueue
+from federation.outbound.waiting import enqueue
 from federation.wire.activity import Answer, Follow
 from federation.wire.composing import build_follow, build_undo
 

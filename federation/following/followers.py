@@ -13,21 +13,22 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
 
-from cache.storage.feed_tables import deliveries, followers
+from cache.storage.feed_tables import followers
 from cache.verdict import Feed
 from federation.actors.remote_actor import RemoteActor
 from federation.addresses import FEED_NAMES
 from federation.errors import NotFound, TooManyRequests
+from federation.following.inboxes import APPROVED, REJECTED, is_needed
 from federation.instance import Instance
 from federation.origin import Url, netloc_of
-from federation.outbound.delivery import enqueue
+from federation.outbound.waiting import enqueue, stop_pages
 from federation.settings import FederationSettings
 from federation.wire.activity import Follow, UndoFollow
 from federation.wire.composing import build_answer
 
+__all__ = ["APPROVED", "PENDING", "REJECTED"]
+
 PENDING = "pending"
-APPROVED = "approved"
-REJECTED = "rejected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +83,14 @@ def note_follow(
         _answer(conn, instance, actor.inbox, follow, accepted=state == APPROVED)
 
 
-def forget_follower(conn: Connection, instance: Instance, undo: UndoFollow) -> None:
+def forget_follower(conn: Connection, undo: UndoFollow) -> None:
     """Take back a Follow, as its actor asked; pages that wait for its inbox are not sent."""
     mine = followers.c.actor_id == undo.actor
     taken_back = mine & (followers.c.follow_id == undo.follow_id)
     rows = conn.execute(select(followers).where(taken_back, followers.c.state != REJECTED))
     for row in rows.all():
         conn.execute(delete(followers).where(followers.c.id == row.id))
-        _stop_pages(conn, instance, row)
+        _stop_pages(conn, row)
 
 
 def approve(conn: Connection, instance: Instance, actor_id: str, feed: Feed) -> None:
@@ -100,7 +101,7 @@ def approve(conn: Connection, instance: Instance, actor_id: str, feed: Feed) -> 
 def reject(conn: Connection, instance: Instance, actor_id: str, feed: Feed) -> None:
     """Refuse a follower, also one that was approved before, and tell it; raises `NotFound`."""
     row = _asking(conn, actor_id, feed)
-    _stop_pages(conn, instance, row)
+    _stop_pages(conn, row)
     _settle(conn, instance, row, REJECTED)
 
 
@@ -175,9 +176,9 @@ def _answer(
     enqueue(conn, inbox, activity, instance.clock())
 
 
-def _stop_pages(conn: Connection, instance: Instance, row: Row[Any]) -> None:
-    """Drop the pages of the feed that still wait for the follower's inbox."""
-    activity_id = deliveries.c.activity_id
-    pages = activity_id.startswith(f"{instance.feed_id(Feed(row.feed))}/", autoescape=True)
-    created = pages & activity_id.endswith("#create")
-    conn.execute(delete(deliveries).where(deliveries.c.inbox == row.inbox, created))
+def _stop_pages(conn: Connection, row: Row[Any]) -> None:
+    """Drop the pages of the feed that wait for the follower, and for nobody else there."""
+    feed = Feed(row.feed)
+    theirs = [url for url in (row.inbox, row.shared_inbox) if url is not None]
+    alone = [url for url in theirs if not is_needed(conn, feed, url, without=row.id)]
+    stop_pages(conn, feed, alone)

@@ -1,18 +1,22 @@
-"""Delivers what the database says is to be delivered, in order, until it arrives.
+"""Delivers what the database says is to be delivered, in order for each host, until it arrives.
 
-A row's life:  waiting -> (2xx) deleted
-               waiting -> (no connection, 401, 408, 429, 5xx) waiting, later
-               waiting -> (other 4xx, blocked, or too many tries) dropped, kept with its error
+What an answer does to a row (`judge`):
+    2xx                        it arrived: deleted
+    no connection, 3xx, 5xx,
+    401, 408, 429              later, when its host is asked again (`hosts.py`)
+    404                        dropped; of a shared inbox the followers' own are told instead, once
+    410                        dropped, and the follower with it (a rejection stays)
+    any other, blocked         dropped
 
-A dropped row loses its body, and goes after the time that ids are kept. Once
-`MAX_WAITING` rows wait for one inbox, further pages are not written down; answers always are.
+A row is tried `delivery_tries` times, and a page for `AWAY_SECONDS` at least, so that a host that
+was away for weeks is told once how far the feed is (`waiting.py`); a row that is answered 401 is
+tried `UNSIGNED_TRIES` times (by then a peer has fetched our key anew, and the client has knocked
+with both kinds of signatures). A dropped page is not lost: the follower pulls it.
 
-Rows of one origin go out one after another; the first failure stops that origin until the
-row's next try, so a host that is down is asked once per wait and not once per row; a host that
-is slow has its turn cut short. Each row is read just before it is sent, so that what a rejection
-or another process took away is not sent. A row is deleted only after the peer took it: a crash
-sends twice, and the receiver knows the id. 410 also removes the follower. A dropped page is not
-lost: the follower pulls it.
+Hosts are delivered to side by side (`turns.py`), one row at a time each; the first failure ends
+the turn of its host alone. Each row is read just before it is sent, so that what a rejection or
+another process took away is not sent, and a page is sent only once its feed's head is noted. A row
+is deleted only after the peer took it: a crash sends twice, and the receiver knows the id.
 """
 
 import asyncio
@@ -21,194 +25,222 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from enum import Enum
+from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, update
 
 from cache.storage.database import Store
-from cache.storage.feed_tables import deliveries, followers
-from federation.client import Client, Posted
+from cache.storage.feed_tables import deliveries
+from cache.verdict import Feed
+from federation.client import Client
 from federation.errors import BlockedDomain, FederationError
-from federation.origin import Url, origin_of
+from federation.following.inboxes import forget_gone, leave_shared
+from federation.instance import Instance
+from federation.outbound import hosts, waiting
+from federation.outbound.backoff import backoff_seconds
+from federation.outbound.waiting import Delivery, enqueue
 from federation.settings import FederationSettings
+from federation.turns import Turns
+
+__all__ = ["Deliverer", "backoff_seconds", "enqueue"]
 
 _log = logging.getLogger(__name__)
-MAX_WAITING = 100  # rows for one inbox; a follower pulls the pages it was not sent
-_ROWS_A_TURN = 50  # of one origin before others get their turn
-_ORIGINS_A_TURN = 50
+UNSIGNED_TRIES: Final = 6
+"""Tries of a row that is answered 401."""
+AWAY_SECONDS: Final = 30 * 86_400
+"""A page is not given up sooner, however often its host failed (one row a feed and inbox)."""
+
+_ROWS_A_TURN = 50  # of one host before others get their turn
+_NOTED = 1_000  # pages whose head is known to be noted
+_TIDY_ROWS = 1_000  # forgotten in one transaction
+
+
+class Outcome(Enum):
+    """What an inbox's answer means for what was sent."""
+
+    ARRIVED = "arrived"
+    LATER = "later"
+    MISSING = "missing"  # there is no such inbox
+    GONE = "gone"  # there will never be one again
+    REFUSED = "refused"
+
+
+def judge(status: int) -> Outcome:
+    """Return what an HTTP status means."""
+    if 200 <= status < 300:
+        return Outcome.ARRIVED
+    if status < 400 or status >= 500 or status in (401, 408, 429):
+        return Outcome.LATER
+    return {404: Outcome.MISSING, 410: Outcome.GONE}.get(status, Outcome.REFUSED)
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
-    """One activity on its way to one inbox."""
+class Failure:
+    """Why a row did not arrive this time; `gives_up` where it will not be tried again."""
 
-    id: int
-    activity_id: str
-    inbox: Url
-    body: str
-    tries: int
-
-
-def enqueue(conn: Connection, inbox: Url, activity: dict[str, object], now: int) -> None:
-    """Write an activity down for delivery, in the caller's transaction; once per id and inbox.
-
-    Where `MAX_WAITING` rows wait for the inbox already, a page is not written down.
-    """
-    to_inbox = deliveries.c.inbox == inbox
-    known = select(deliveries.c.id).where(to_inbox, deliveries.c.activity_id == activity["id"])
-    waiting = select(func.count()).where(to_inbox, deliveries.c.state == "waiting")
-    has_room = activity["type"] != "Create" or (conn.scalar(waiting) or 0) < MAX_WAITING
-    if conn.execute(known).first() is None and has_room:
-        conn.execute(
-            deliveries.insert().values(
-                inbox=inbox,
-                origin=origin_of(inbox),
-                activity_id=activity["id"],
-                body=json.dumps(activity, separators=(",", ":"), ensure_ascii=False),
-                created=now,
-                next_try=now,
-            )
-        )
+    error: str
+    now: int
+    retry_after: int | None  # seconds
+    gives_up: bool
 
 
 class Deliverer:
-    """Sends due rows; `before_sending` runs first (it notes the feeds' heads)."""
+    """Sends what waits; `before_sending` runs before a page is (it notes the feeds' heads)."""
 
     def __init__(
         self,
         store: Store,
         client: Client,
         settings: FederationSettings,
-        clock: Callable[[], int],
+        instance: Instance,
         before_sending: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
         self._client = client
         self._settings = settings
-        self._clock = clock
+        self._instance = instance
         self._before_sending = before_sending
+        self._noted: set[str] = set()
+        self._turns = Turns(settings.delivery_hosts, settings.poll_seconds)
 
     async def run_once(self) -> int:
-        """Send what is due now, each origin in order; return how many rows were tried."""
-        origins = await self._store.read(_due_origins, self._clock())
-        if not origins:
-            return 0
-        await self._before_sending()
-        return sum(await asyncio.gather(*(self._send_to(origin) for origin in origins)))
+        """Send until nothing is due; return how many rows were tried."""
+        return await self._turns.run(self._due, self._send_to)
+
+    async def tidy(self) -> None:
+        """Forget what was dropped long ago, and hosts that we have nothing to do with."""
+        now = self._instance.clock()
+        before, keep = now - self._settings.inbox_keep_seconds, self._settings.delivery_rows
+        write = self._store.write
+        while await write(waiting.forget_dropped, before, keep, _TIDY_ROWS):
+            pass
+        while await write(hosts.forget_hosts, now, _TIDY_ROWS):
+            pass
+
+    async def _due(self) -> list[str]:
+        if await self._store.read(waiting.has_too_many, self._settings):
+            await self._store.write(waiting.drop_past_limits, self._settings)
+        return await self._store.read(waiting.due, self._instance.clock())
 
     async def _send_to(self, origin: str) -> int:
+        """Send what waits for a host, in order, up to the end of its turn."""
         clock = asyncio.get_running_loop().time
         ends = clock() + self._settings.fetch_seconds
         for sent in range(_ROWS_A_TURN):
-            row = await self._store.read(_next_of, origin, self._clock())
+            row = await self._store.read(waiting.next_of, origin)
             if row is None:
                 return sent
             if not await self._send(row) or clock() >= ends:
                 return sent + 1
         return _ROWS_A_TURN
 
-    async def tidy(self) -> None:
-        """Forget what was dropped long ago."""
-        before = self._clock() - self._settings.inbox_keep_seconds
-        await self._store.write(_forget, before)
-
     async def _send(self, row: Delivery) -> bool:
-        """Send one row and write down what came of it; False stops its origin for now."""
-        actor = str(json.loads(row.body)["actor"])
+        """Send one row and write down what came of it; False ends the turn of its host."""
+        await self._note(row)
         try:
-            answer = await self._client.post(row.inbox, row.body.encode(), actor)
+            answer = await self._client.post(row.inbox, row.body.encode(), self._actor(row))
         except BlockedDomain as error:
-            await self._store.write(_dropped, row, str(error), False)
+            await self._store.write(_give_up, row, str(error))
+            _tell(str(error))
             return True
         except FederationError as error:
-            return await self._again(row, str(error), None)
-        if 200 <= answer.status < 300:
-            await self._store.write(_delivered, row)
-            return True
-        return await self._refused(row, answer)
+            return await self._later(row, None, str(error), None)
+        return await self._answered(row, answer.status, answer.retry_after)
 
-    async def _refused(self, row: Delivery, answer: Posted) -> bool:
-        error = f"{row.inbox} answered {answer.status}"
-        if answer.status in (401, 408, 429) or answer.status >= 500 or answer.status < 400:
-            return await self._again(row, error, answer.retry_after)
-        await self._store.write(_dropped, row, error, answer.status == 410)
-        _log.warning("delivery dropped", extra={"action": "delivery_dropped", "error": error})
+    async def _answered(self, row: Delivery, status: int, retry_after: int | None) -> bool:
+        error, now = f"{row.inbox} answered {status}", self._instance.clock()
+        match judge(status):
+            case Outcome.ARRIVED:
+                await self._store.write(_arrived, row, now)
+                return True
+            case Outcome.LATER:
+                return await self._later(row, status, error, retry_after)
+            case Outcome.MISSING:
+                await self._store.write(_missing, row, error, now)
+            case Outcome.GONE:
+                await self._store.write(_gone, row, error, now)
+            case Outcome.REFUSED:
+                await self._store.write(_refused, row, error, now)
+        _tell(error)
         return True
 
-    async def _again(self, row: Delivery, error: str, retry_after: int | None) -> bool:
-        if row.tries + 1 >= self._settings.delivery_tries:
-            await self._store.write(_dropped, row, error, False)
-            return True
-        wait = backoff_seconds(row.tries, self._settings, random.random())  # noqa: S311
-        wait = max(wait, min(retry_after or 0, self._settings.retry_seconds_max))
-        await self._store.write(_postponed, row, self._clock() + wait, error)
+    async def _later(
+        self, row: Delivery, status: int | None, error: str, retry_after: int | None
+    ) -> bool:
+        """Let the host rest; the row is given up after so many tries."""
+        now, dice = self._instance.clock(), random.random()  # noqa: S311  # when, not what
+        failure = Failure(error, now, retry_after, self._gives_up(row, status, now))
+        await self._store.write(_failed, row, failure, self._settings, dice)
+        if failure.gives_up:
+            _tell(error)
         return False
 
+    def _gives_up(self, row: Delivery, status: int | None, now: int) -> bool:
+        if status == 401 and row.tries + 1 >= UNSIGNED_TRIES:
+            return True
+        is_kept = row.feed is not None and now - row.created < AWAY_SECONDS
+        return not is_kept and row.tries + 1 >= self._settings.delivery_tries
 
-def backoff_seconds(tries: int, settings: FederationSettings, dice: float) -> int:
-    """Return the wait after failure number `tries` (from 0): doubling, +-25 % by `dice` 0..1."""
-    wait: int = min(settings.retry_seconds * 2 ** min(tries, 32), settings.retry_seconds_max)
-    return max(1, round(wait * (0.75 + dice / 2)))
+    async def _note(self, row: Delivery) -> None:
+        """Have the feed's head noted before its page is sent."""
+        if row.feed is None or row.activity_id in self._noted:
+            return
+        await self._before_sending()
+        if len(self._noted) >= _NOTED:
+            self._noted.clear()
+        self._noted.add(row.activity_id)
 
-
-def _due_origins(conn: Connection, now: int) -> list[str]:
-    """Return the origins whose oldest waiting row is due."""
-    first = (
-        select(func.min(deliveries.c.id))
-        .where(deliveries.c.state == "waiting")
-        .group_by(deliveries.c.origin)
-    )
-    due = (
-        select(deliveries.c.origin)
-        .where(deliveries.c.id.in_(first), deliveries.c.next_try <= now)
-        .order_by(deliveries.c.next_try)
-        .limit(_ORIGINS_A_TURN)
-    )
-    return list(conn.execute(due).scalars())
+    def _actor(self, row: Delivery) -> str:
+        if row.feed is not None:
+            return self._instance.feed_id(row.feed)
+        return str(json.loads(row.body)["actor"])
 
 
-def _next_of(conn: Connection, origin: str, now: int) -> Delivery | None:
-    """Return the oldest waiting row of one origin, if it is due."""
-    oldest = (
-        select(deliveries)
-        .where(deliveries.c.origin == origin, deliveries.c.state == "waiting")
-        .order_by(deliveries.c.id)
-        .limit(1)
-    )
-    row = conn.execute(oldest).first()
-    if row is None or row.next_try > now:
-        return None
-    return Delivery(row.id, row.activity_id, row.inbox, row.body, row.tries)
+def _tell(error: str) -> None:
+    _log.warning("delivery dropped", extra={"action": "delivery_dropped", "error": error})
 
 
-def _same(row: Delivery) -> ColumnElement[bool]:
-    """Name the row that was read: SQLite gives the id of a deleted last row to the next one."""
-    return (deliveries.c.id == row.id) & (deliveries.c.activity_id == row.activity_id)
+def _arrived(conn: Connection, row: Delivery, now: int) -> None:
+    conn.execute(delete(deliveries).where(waiting.same(row)))
+    hosts.note_answer(conn, row.origin, now)
 
 
-def _delivered(conn: Connection, row: Delivery) -> None:
-    conn.execute(delete(deliveries).where(_same(row)))
+def _failed(
+    conn: Connection, row: Delivery, failure: Failure, settings: FederationSettings, dice: float
+) -> None:
+    before = hosts.read_host(conn, row.origin)
+    host = hosts.after_failure(before, settings, failure.now, dice, failure.retry_after)
+    hosts.note_failure(conn, row.origin, host, failure.error)
+    values = {"tries": row.tries + 1, "next_try": host.open_until, "error": failure.error}
+    conn.execute(update(deliveries).where(waiting.same(row)).values(**values))
+    if failure.gives_up:
+        _give_up(conn, row, failure.error)
+    if host.is_open:
+        waiting.collapse(conn, row.origin)
 
 
-def _postponed(conn: Connection, row: Delivery, next_try: int, error: str) -> None:
-    conn.execute(
-        update(deliveries)
-        .where(_same(row))
-        .values(tries=row.tries + 1, next_try=next_try, error=error)
-    )
+def _give_up(conn: Connection, row: Delivery, error: str) -> None:
+    waiting.drop(conn, waiting.same(row), error)
 
 
-def _dropped(conn: Connection, row: Delivery, error: str, gone: bool) -> None:
-    """Keep the row as dropped; where the inbox is gone for good, forget its followers."""
-    conn.execute(
-        update(deliveries)
-        .where(_same(row))
-        .values(state="dropped", tries=row.tries + 1, error=error, body="")
-    )
-    if gone:  # a rejection stays, or it could be shed by an inbox that says 410
-        mine = (followers.c.inbox == row.inbox) & (followers.c.state != "rejected")
-        conn.execute(delete(followers).where(mine))
+def _refused(conn: Connection, row: Delivery, error: str, now: int) -> None:
+    _give_up(conn, row, error)
+    hosts.note_answer(conn, row.origin, now)
 
 
-def _forget(conn: Connection, before: int) -> None:
-    dropped = deliveries.c.state == "dropped"
-    conn.execute(delete(deliveries).where(dropped, deliveries.c.created < before))
+def _missing(conn: Connection, row: Delivery, error: str, now: int) -> None:
+    """Tell the own inboxes of those who named a shared one that is not there."""
+    for feed, inboxes in leave_shared(conn, row.inbox).items():
+        page = waiting.newest_page(conn, row.inbox, feed)
+        if page is not None:
+            waiting.stop_pages(conn, feed, [row.inbox])
+            waiting.announce_page(conn, feed, inboxes, page, now)
+    _refused(conn, row, error, now)
+
+
+def _gone(conn: Connection, row: Delivery, error: str, now: int) -> None:
+    _missing(conn, row, error, now)
+    forget_gone(conn, row.inbox)
+    for feed in Feed:
+        waiting.stop_pages(conn, feed, [row.inbox])

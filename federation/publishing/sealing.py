@@ -10,17 +10,17 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, update
 
-from cache.storage.feed_tables import feed_pages, feed_rows, followers
+from cache.storage.feed_tables import feed_pages, feed_rows
 from cache.verdict import Basis, Feed, Finding
+from federation.following.inboxes import page_inboxes
 from federation.instance import Instance
-from federation.outbound.delivery import enqueue
+from federation.outbound.waiting import enqueue_page
 from federation.publishing import feed_log
 from federation.publishing.feed_log import LastPage
 from federation.settings import FeedSettings
 from federation.signing.keys import proof_key_id
-from federation.wire.composing import build_create
 from federation.wire.page import PageHead, digest, seal_page
 from federation.wire.pipeline import pipeline_id
 from federation.wire.row import RETRACT, Attestation, Retraction, Row
@@ -44,7 +44,7 @@ def seal_next(
     seqs = {row.id: (head.epoch, head.first_seq + place) for place, row in enumerate(rows)}
     page = _sign(conn, instance, head, rows, seqs, rules)
     _store(conn, head, page, [row.id for row in rows])
-    _send(conn, feed, build_create(page), now)
+    _send(conn, feed, page, now)
     return True
 
 
@@ -151,10 +151,6 @@ def _store(conn: Connection, head: PageHead, page: JsonObject, row_ids: Sequence
     )
 
 
-def _send(conn: Connection, feed: Feed, create: JsonObject, now: int) -> None:
-    """Write the page's Create down for every approved follower of this feed."""
-    approved = select(followers.c.inbox).where(
-        followers.c.feed == int(feed), followers.c.state == "approved"
-    )
-    for inbox in conn.execute(approved.distinct()).scalars():
-        enqueue(conn, inbox, create, now)
+def _send(conn: Connection, feed: Feed, page: JsonObject, now: int) -> None:
+    """Write the page down for every approved follower of this feed."""
+    enqueue_page(conn, feed, page_inboxes(conn, feed), page, now)

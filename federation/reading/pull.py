@@ -24,7 +24,7 @@ from federation.errors import BadActor, BadPage, FederationError
 from federation.following import follow
 from federation.instance import Instance
 from federation.origin import Url
-from federation.outbound.delivery import backoff_seconds
+from federation.outbound.backoff import backoff_seconds
 from federation.outbound.media import Kind
 from federation.reading.applying import apply_page, cursor, restart
 from federation.settings import FederationSettings

@@ -22,7 +22,7 @@ from federation.errors import FederationError, FetchFailed, TooManyRequests
 from federation.following import follow
 from federation.following.followers import forget_follower, note_follow
 from federation.instance import Instance
-from federation.outbound.delivery import backoff_seconds
+from federation.outbound.backoff import backoff_seconds
 from federation.reading.applying import apply_page
 from federation.reading.heads import Heads
 from federation.receiving.disputes import note_dispute
@@ -116,7 +116,7 @@ class Queue:
             case Answer():
                 return lambda conn: follow.note_answer(conn, activity)
             case UndoFollow():
-                return lambda conn: forget_follower(conn, self._instance, activity)
+                return lambda conn: forget_follower(conn, activity)
             case CreatePage():
                 actor = await self._actors.get(activity.actor)
                 page = await self._verifier.page_of(activity.page, actor)

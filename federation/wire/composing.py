@@ -37,6 +37,12 @@ def build_create(page: JsonObject) -> JsonObject:
     return _create(page, PAGE_CONTEXT, _stub(page))
 
 
+def announced(create: JsonObject) -> JsonObject:
+    """Return the Create of a page as a stub, from one that may hold it inline."""
+    page = create["object"]
+    return _create(page, PAGE_CONTEXT, _stub(page)) if "rows" in page else create
+
+
 def to_bytes(activity: JsonObject) -> bytes:
     """Return the body that is signed and sent."""
     return json.dumps(activity, ensure_ascii=False, separators=(",", ":")).encode()

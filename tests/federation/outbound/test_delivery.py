@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 
 import pytest
 from aiohttp import web
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 
 from cache.storage.feed_tables import deliveries, followers
 from cache.verdict import Feed
-from federation.outbound import delivery
-from federation.outbound.delivery import backoff_seconds, enqueue
+from federation.outbound.backoff import backoff_seconds
+from federation.outbound.delivery import AWAY_SECONDS, UNSIGNED_TRIES
+from federation.outbound.waiting import PAGES_WAITING, enqueue
 from federation.settings import FederationSettings
 from federation.wire import activity, composing
 from tests.fakes.peer import reply
@@ -96,15 +98,58 @@ async def test_retry_after_is_honoured(ours, follower, clock):
     assert ours.rows(deliveries)[0].next_try == clock.now + 5_000
 
 
-async def test_after_the_last_try_the_row_is_kept_as_dropped(ours, follower, clock):
-    follower.answers["/actor/inbox"] = answering(500)
-    await seal(ours, "a")
+async def test_after_the_last_try_the_row_is_kept_as_dropped(ours, peer, clock):
+    peer.answers["/inbox"] = answering(500)
+    await send(ours, peer, 1)
     for _ in range(ours.settings.delivery_tries):
+        assert [row.state for row in ours.rows(deliveries)] == ["waiting"]
         await ours.settle()
         clock.now += 60_000
+    await ours.settle()
     row = ours.rows(deliveries)[0]
     assert (row.state, row.tries) == ("dropped", ours.settings.delivery_tries)
-    assert len(follower.requests) == ours.settings.delivery_tries
+    assert len(peer.requests) == ours.settings.delivery_tries
+
+
+async def test_what_a_peer_calls_unsigned_is_given_up_sooner(ours, follower, clock):
+    follower.answers["/actor/inbox"] = answering(401)
+    await seal(ours, "a")
+    for _ in range(UNSIGNED_TRIES):
+        assert [row.state for row in ours.rows(deliveries)] == ["waiting"]
+        await ours.settle()
+        clock.now += 60_000
+    assert [row.state for row in ours.rows(deliveries)] == ["dropped"]
+
+
+async def test_a_page_waits_for_a_host_that_is_away_for_a_month_and_no_longer(
+    ours, follower, clock
+):
+    follower.answers["/actor/inbox"] = answering(500)
+    await seal(ours, "a")
+    sealed = clock.now
+    while clock.now < sealed + AWAY_SECONDS:
+        await ours.settle()
+        assert [row.state for row in ours.rows(deliveries)] == ["waiting"]
+        clock.now = min(clock.now + 60_000, sealed + AWAY_SECONDS)
+    clock.now += 60_000
+    await ours.settle()
+    assert [row.state for row in ours.rows(deliveries)] == ["dropped"]
+
+
+async def test_a_host_that_was_away_for_a_week_is_caught_up_with_one_message(ours, follower, clock):
+    """The newest page of the feed, announced; the follower pulls what it missed."""
+    follower.answers["/actor/inbox"] = answering(503)
+    for name in range(7 * 24):
+        await seal(ours, str(name))
+        await ours.settle()
+        clock.now += 3_600
+        assert len(ours.rows(deliveries)) <= PAGES_WAITING
+    follower.answers.clear()
+    clock.now += 60_000
+    await ours.settle()
+    assert [one["object"]["page"] for one in follower.received] == [7 * 24]
+    assert "rows" not in follower.received[0]["object"]
+    assert ours.rows(deliveries) == []
 
 
 async def test_a_host_that_is_down_does_not_hold_up_another(ours, follower, third):
@@ -175,22 +220,68 @@ async def test_asking_again_takes_over_the_new_inbox(ours, follower):
     assert [row.inbox for row in ours.rows(followers)] == [f"{follower.base}/moved"]
 
 
-async def test_an_answer_is_written_down_however_many_pages_wait(ours, follower, monkeypatch):
-    """A page that is left out is pulled; an Accept that is left out would never come."""
-    monkeypatch.setattr(delivery, "MAX_WAITING", 2)
-    await seal(ours, *"abc")
-    await ours.federation.approve(follower.id, Feed.CLEAN)
-    kinds = [json.loads(row.body)["type"] for row in ours.rows(deliveries)]
-    assert kinds == ["Create", "Create", "Accept"]
-
-
-async def test_so_many_rows_wait_for_an_inbox_and_no_more(ours, follower, clock, monkeypatch):
-    monkeypatch.setattr(delivery, "MAX_WAITING", 3)
-    await seal(ours, *"abcd")
-    assert len(ours.rows(deliveries)) == 3
-    await ours.federation.reject(follower.id, Feed.CLEAN)  # its answer is not lost by that
+async def test_eight_pages_wait_for_an_inbox_and_the_ninth_makes_them_one_announcement(
+    ours, follower
+):
+    await seal(ours, *"abcdefgh")
+    assert [is_inline(row) for row in ours.rows(deliveries)] == [True] * PAGES_WAITING
+    await seal(ours, "i")
+    assert [is_inline(row) for row in ours.rows(deliveries)] == [False]
     await ours.settle()
-    assert [one["type"] for one in follower.received] == ["Reject"]
+    (sent,) = follower.received
+    assert sent["object"]["url"] == f"{sent['object']['id'].removesuffix('#announce')}"
+    assert sent["object"]["page"] == 9
+
+
+def is_inline(row):
+    return "rows" in json.loads(row.body)["object"]
+
+
+async def test_an_answer_is_written_down_however_many_pages_wait(ours, follower):
+    """A page that is left out is pulled; an Accept that is left out would never come."""
+    await seal(ours, *"abcdefgh")
+    await ours.federation.approve(follower.id, Feed.CLEAN)
+    await seal(ours, "i")
+    kinds = [json.loads(row.body)["type"] for row in ours.rows(deliveries)]
+    assert kinds == ["Accept", "Create"]
+
+
+async def test_rows_past_the_limit_of_a_host_are_dropped_oldest_first(ours, peer):
+    await ours.stop()
+    ours.change(delivery_rows_per_host=3)
+    await ours.start()
+    await send(ours, peer, 3)
+    await ours.settle()
+    assert len(peer.received) == 3
+    await send(ours, peer, 4)
+    await ours.settle()
+    assert [one["id"][-1] for one in peer.received[3:]] == ["1", "2", "3"]
+    (dropped,) = ours.rows(deliveries)
+    assert dropped.error == "more than 3 rows wait for this host"
+
+
+async def test_rows_past_the_limit_in_all_are_dropped_of_failing_hosts_first(ours, peer, third):
+    await ours.stop()
+    ours.change(delivery_rows=4)
+    await ours.start()
+    peer.answers["/inbox"] = answering(500)
+    await send(ours, third, 2)
+    await send(ours, peer, 2)
+    await ours.settle()
+    assert [row.state for row in ours.rows(deliveries)] == ["waiting", "waiting"]
+    third.received.clear()
+    await send(ours, third, 3, "more")
+    await ours.settle()
+    assert [row.state for row in ours.rows(deliveries)] == ["dropped", "waiting"]
+    assert len(third.received) == 3
+
+
+async def send(ours, to, count, name="note"):
+    """Write activities down that are no pages."""
+    for number in range(count):
+        sent = {"id": f"{to.base}/{name}/{number}", "type": "Like", "actor": f"{ours.base}/actor"}
+        sent["id"] += f"-{secrets.token_hex(4)}-{number}"
+        await ours.store.write(enqueue, f"{to.base}/inbox", sent, ours.clock())
 
 
 async def test_a_blocked_domain_is_not_delivered_to_and_holds_nothing_up(ours, follower):
@@ -216,19 +307,26 @@ async def test_what_was_dropped_is_forgotten_with_the_ids(ours, follower, clock)
     assert ours.rows(deliveries) == []
 
 
-async def test_a_slow_host_has_its_turn_cut_short(ours, follower):
+async def test_a_slow_host_has_its_turn_cut_short(ours, peer, third):
+    """With room for one host at a time, the slow one gives way before all of its rows are sent."""
     await ours.stop()
-    ours.change(fetch_seconds=0.2)
+    ours.change(fetch_seconds=0.2, delivery_hosts=1)
     await ours.start()
+    heard = []
 
-    async def slow(request):
-        await asyncio.sleep(0.15)
-        await request.read()
-        return web.Response(status=202)
+    def hears(name, seconds):
+        async def answer(request):
+            await asyncio.sleep(seconds)
+            heard.append(name)
+            return web.Response(status=202)
 
-    follower.answers["/actor/inbox"] = slow
-    await seal(ours, *"abcde")
-    assert await ours.federation.deliverer.run_once() < 5
+        return answer
+
+    peer.answers["/inbox"], third.answers["/inbox"] = hears("slow", 0.15), hears("quick", 0)
+    await send(ours, peer, 5)
+    await send(ours, third, 1)
+    await ours.settle()
+    assert heard == ["slow", "slow", "quick", "slow", "slow", "slow"]
 
 
 async def test_enqueuing_the_same_activity_twice_sends_it_once(ours, peer):
@@ -239,15 +337,20 @@ async def test_enqueuing_the_same_activity_twice_sends_it_once(ours, peer):
     assert len(peer.received) == 1
 
 
-async def test_a_crash_after_sending_sends_again_and_never_less(ours, follower, monkeypatch):
-    def crash(*_args):
-        raise RuntimeError("killed")
-
+async def test_a_crash_after_sending_sends_again_and_never_less(ours, follower):
+    """The peer takes the page, and we are gone before its answer comes."""
     await seal(ours, "a")
-    with monkeypatch.context() as patched:
-        patched.setattr(delivery, "_delivered", crash)
-        with pytest.raises(RuntimeError):
-            await ours.federation.deliverer.run_once()
+
+    async def take_and_kill(request):
+        follower.received.append(json.loads(await request.read()))
+        sending.cancel()
+        return web.Response(status=202)
+
+    follower.answers["/actor/inbox"] = take_and_kill
+    sending = asyncio.create_task(ours.federation.deliverer.run_once())
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    follower.answers.clear()
     await ours.stop()
     await ours.start()
     await ours.settle()

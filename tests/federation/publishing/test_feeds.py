@@ -109,7 +109,7 @@ async def test_a_crash_while_sealing_leaves_no_trace_and_the_next_try_seals(
     def crash(*_args):
         raise RuntimeError("killed")
 
-    for where in ("_store", "_send", "build_create"):
+    for where in ("_store", "_send", "enqueue_page"):
         with monkeypatch.context() as patched:
             patched.setattr(sealing, where, crash)
             with pytest.raises(RuntimeError):
