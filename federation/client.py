@@ -22,7 +22,7 @@ from federation.errors import BlockedAddress, FetchFailed, TooLarge, WrongConten
 from federation.origin import Url, origin_of, parse_url
 from federation.outbound import media
 from federation.outbound.address import is_public
-from federation.outbound.blocking import refuse_blocked
+from federation.outbound.blocking import Blocks
 from federation.settings import FederationSettings
 
 Sign = Callable[[str, str, Url, bytes | None], Mapping[str, str]]
@@ -56,8 +56,15 @@ class AnsweredWith(FetchFailed):
 class Client:
     """Fetches documents and delivers activities; see the module for its law."""
 
-    def __init__(self, settings: FederationSettings, sign: Sign, user_agent: str) -> None:
+    def __init__(
+        self,
+        settings: FederationSettings,
+        sign: Sign,
+        user_agent: str,
+        blocks: Blocks | None = None,
+    ) -> None:
         self._settings = settings
+        self.blocks = blocks or Blocks(settings.blocked_domains)
         self._sign = sign
         self._session: aiohttp.ClientSession | None = None
         self._headers = {"User-Agent": user_agent}
@@ -115,7 +122,7 @@ class Client:
         self, method: str, url: Url, headers: Mapping[str, str], body: bytes | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         self._check_scheme(url)
-        refuse_blocked(url, self._settings.blocked_domains)
+        await self.blocks.refuse(url)
         async with self._open().request(
             method, URL(url, encoded=True), headers=headers, data=body, allow_redirects=False
         ) as answer:

@@ -15,7 +15,7 @@ from federation.errors import FederationError, NotFound
 from federation.following.followers import APPROVED, count_approved
 from federation.instance import Instance
 from federation.origin import Url, origin_of
-from federation.outbound.blocking import refuse_blocked
+from federation.outbound.blocking import Blocks
 from federation.publishing import feed_log
 from federation.publishing.answering import Answers, Question
 from federation.publishing.feeds import Feeds
@@ -38,14 +38,14 @@ class Documents:
         feeds: Feeds,
         verifier: Verifier,
         answers: Answers,
-        blocked_domains: tuple[str, ...],
+        blocks: Blocks,
     ) -> None:
         self._store = store
         self._instance = instance
         self._feeds = feeds
         self._verifier = verifier
         self._answers = answers
-        self._blocked_domains = blocked_domains
+        self._blocks = blocks
 
     def actor(self, name: str) -> JsonObject:
         """Return an actor document, public."""
@@ -96,7 +96,7 @@ class Documents:
         """Return which of the approved followers of the key's origin signed the request."""
         try:
             key_id = key_id_of(request, self._instance.clock())
-            refuse_blocked(key_id, self._blocked_domains)
+            await self._blocks.refuse(key_id)
             for actor_id in await self._store.read(_approved, feed, origin_of(key_id)):
                 if await self._signed(request, actor_id):
                     return actor_id

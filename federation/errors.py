@@ -95,6 +95,10 @@ class BlockedDomain(FederationError):
     public = "This instance does not talk to yours."
 
 
+class TooManyBlocks(FederationError):
+    """The block list is longer than its limit allows; raised to the admin alone."""
+
+
 class NotAsked(FederationError):
     """A peer sends something that nobody here asked it for."""
 
@@ -123,15 +127,21 @@ class TooManyQuestions(TooManyRequests):
     retry_seconds = 60
 
 
-class BlockedAddress(FederationError):
-    """A host resolves to an address that must not be asked (private, loopback, reserved)."""
-
-    status = 502
-    public = "The peer's address is not acceptable."
-
-
 class FetchFailed(FederationError):
-    """A peer could not be asked: no connection, a timeout, or an answer that is no use."""
+    """A peer could not be asked: no connection, a timeout, or an answer that is no use.
 
-    status = 502
-    public = "The peer could not be asked."
+    Whoever sends something sees a key that cannot be had, which others try again (401).
+    """
+
+    status = 401
+    public = "The sender's actor could not be fetched."
+
+
+class BlockedAddress(FederationError):
+    """A host resolves to an address that must not be asked (private, loopback, reserved).
+
+    A stranger sees what it sees of a host that does not answer: else it could ask for our names.
+    """
+
+    status = FetchFailed.status
+    public = FetchFailed.public

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from federation.errors import BadRequest
 from federation.origin import netloc_of, parse_origin
+from federation.outbound.domain import parse_domain
 
 
 def _host_and_port(text: str) -> str:
@@ -17,12 +18,11 @@ def _host_and_port(text: str) -> str:
         raise ValueError(message) from error
 
 
-def _host(text: str) -> str:
-    host = _host_and_port(text)
-    if ":" in host and not host.endswith("]"):
-        message = f"{text!r} names a port; a domain is blocked with all its ports"
-        raise ValueError(message)
-    return host.strip("[]")
+def _domain(text: str) -> str:
+    try:
+        return parse_domain(text)
+    except BadRequest as error:
+        raise ValueError(str(error)) from error
 
 
 class FederationSettings(BaseModel):
@@ -38,8 +38,9 @@ class FederationSettings(BaseModel):
     redirects: int = Field(default=3, ge=0)  # of one fetch, same origin only
     followers_per_host: int = Field(default=3, ge=1)
     blocked_domains: tuple[
-        Annotated[str, AfterValidator(_host)], ...
+        Annotated[str, AfterValidator(_domain)], ...
     ] = ()  # hosts, and everything below them
+    block_rows: int = Field(default=100_000, ge=1)  # domains blocked by command or import
     # hosts whose Follow of the clean feed is approved at once
     approve_clean: tuple[Annotated[str, AfterValidator(_host_and_port)], ...] = ()
     connections: int = Field(default=64, ge=1)  # outbound, in all

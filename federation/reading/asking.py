@@ -27,11 +27,10 @@ from cache.verdict import Feed
 from federation.actors.actors import Actors
 from federation.addresses import question_url
 from federation.client import AnsweredWith, Client
-from federation.errors import BadPage, BlockedDomain, FederationError, FetchFailed
+from federation.errors import BadPage, FederationError, FetchFailed
 from federation.following.follow import ACCEPTED
 from federation.instance import Instance
 from federation.origin import Origin, Url
-from federation.outbound.blocking import refuse_blocked
 from federation.outbound.breaker import Breaker
 from federation.outbound.media import Kind
 from federation.reading.applying import verdict_of
@@ -116,9 +115,7 @@ class Asking:
             flight.exception()  # whoever waits is told; it may be that nobody does
 
     async def _feeds(self, origin: Origin) -> list[FollowedFeed]:
-        try:
-            refuse_blocked(origin, self._settings.blocked_domains)
-        except BlockedDomain:
+        if await self._client.blocks.blocking(origin) is not None:
             return []
         return await self._store.read(_followed, origin)
 

@@ -22,9 +22,10 @@ from federation.following import follow
 from federation.following.followers import check_limits, is_follower, own_feed
 from federation.instance import Instance
 from federation.origin import origin_of
-from federation.outbound.blocking import refuse_blocked
+from federation.outbound.blocking import Blocks
 from federation.reading.heads import is_mutual
 from federation.receiving.disputes import may_dispute
+from federation.receiving.sender import sender_of
 from federation.receiving.signed import SignedActivity
 from federation.settings import FederationSettings
 from federation.signing.cavage import Request
@@ -60,7 +61,9 @@ class Inbox:
         verifier: Verifier,
         instance: Instance,
         settings: FederationSettings,
+        blocks: Blocks,
     ) -> None:
+        self._blocks = blocks
         self._store = store
         self._verifier = verifier
         self._instance = instance
@@ -79,11 +82,13 @@ class Inbox:
 
     async def _receive(self, request: Request) -> None:
         limit, http = self._settings.activity_bytes, self._settings.allow_private_addresses
-        activity = parse_activity(parse(request.body, limit), allow_http=http)
-        refuse_blocked(origin_of(activity.actor), self._settings.blocked_domains)
+        document = parse(request.body, limit)
+        activity = parse_activity(document, allow_http=http)
+        await self._blocks.refuse(activity.actor)
         if not await self._is_worth_verifying(activity):
             return
-        sender = await self._verifier.request_of(request, activity.actor)
+        now = self._instance.clock()
+        sender = await sender_of(self._verifier, request, document, activity.actor, now)
         signed = SignedActivity(activity, sender)
         if not await self._store.read(is_expected, self._instance, self._settings, signed):
             return

@@ -13,6 +13,7 @@ from cache.storage.feed_tables import follows
 from cache.storage.tables import codes, verdicts
 from cache.trust.trust import set_trust
 from cache.verdict import Basis, Feed, Finding
+from federation.outbound.blocking import Blocks
 from federation.outbound.breaker import Breaker
 from federation.reading.asking import Asked, Asking
 from federation.wire.row import Attestation, Retraction
@@ -215,8 +216,7 @@ async def test_a_feed_that_did_not_accept_us_is_not_asked(asker, peer, state):
 
 async def test_a_blocked_peer_is_not_asked(asker, peer):
     parts = asker.federation
-    blocked = asker.settings.model_copy(update={"blocked_domains": ("127.0.0.1",)})
-    parts.asking._settings = blocked
+    parts.client.blocks = Blocks(("127.0.0.1",))
     assert not await parts.asking.follows(peer.base)
     assert not await ask(asker, peer)
     assert peer.requests == []
