@@ -352,7 +352,7 @@ async def test_unknown_follows_cause_only_so_many_fetches_a_minute(ours, peer, c
         follow = composing.build_follow(f"{actor_id}/follow", actor_id, ours.feed_id())
         peer.answers[f"/nobody{number}"] = _not_found
         statuses.append(await peer.send(ours, follow))
-    assert statuses == [502] * 5 + [429] * 3
+    assert statuses == [401] * 5 + [429] * 3
     assert len(peer.requests) == 5
     assert ours.rows(remote_actors) == []
 
