@@ -58,6 +58,26 @@ def page_url(feed_id: Url, epoch: str, page: int) -> Url:
     return Url(f"{feed_id}/{epoch}/pages/{page}")
 
 
+def run_url(feed_id: Url, epoch: str, first: int, last: int) -> Url:
+    """Return the id of merged pages, `<feed>/<epoch>/pages/<first>-<last>`."""
+    return Url(f"{feed_id}/{epoch}/pages/{first}-{last}")
+
+
+def head_url(feed_id: Url, epoch: str, page: int) -> Url:
+    """Return the id of the head of a feed at a page, `<feed>/<epoch>/heads/<page>`."""
+    return Url(f"{feed_id}/{epoch}/heads/{page}")
+
+
+def snapshot_url(feed_id: Url) -> Url:
+    """Return the id of the newest snapshot's manifest, `<feed>/snapshot`."""
+    return Url(f"{feed_id}/snapshot")
+
+
+def part_url(feed_id: Url, epoch: str, through_page: int, part: int) -> Url:
+    """Return the id of a part, `<feed>/snapshot/<epoch>-<through page>/<part>`."""
+    return Url(f"{snapshot_url(feed_id)}/{epoch}-{through_page}/{part}")
+
+
 def attestation_url(base: Origin, feed: Feed, epoch: str, seq: int) -> Url:
     """Return the id of one sealed attestation, `/attestations/<feed>/<seq>?epoch=<epoch>`."""
     return Url(f"{base}/attestations/{FEED_NAMES[feed]}/{seq}?epoch={epoch}")

@@ -24,6 +24,7 @@ def _json(name: str) -> dict[str, str]:
 TERMS: Final[dict[str, Any]] = {
     "fv": NAMESPACE,
     "AttestationPage": "fv:AttestationPage",
+    "FeedHead": "fv:FeedHead",
     "wire": "fv:wire",
     "epoch": "fv:epoch",
     "page": "fv:page",
@@ -38,7 +39,27 @@ TERMS: Final[dict[str, Any]] = {
         for name in ("previousEpoch", "labels", "rules", "pipelines", "columns", "rows")
     },
 }
-"""The terms of pages, of the stubs that announce them, and of outboxes."""
+"""The terms of pages, of the stubs that announce them, and of heads."""
+
+FEED_TERMS: Final[dict[str, Any]] = {
+    **TERMS,
+    "MergedPages": "fv:MergedPages",
+    "SnapshotManifest": "fv:SnapshotManifest",
+    "SnapshotPart": "fv:SnapshotPart",
+    "throughPage": "fv:throughPage",
+    "nextSeq": "fv:nextSeq",
+    "part": "fv:part",
+    "weekRows": "fv:weekRows",
+    "sealed": "fv:sealed",
+    "mergedThrough": "fv:mergedThrough",
+    "head": "fv:head",
+    "snapshot": {"@id": "fv:snapshot", "@type": "@id"},
+    **{name: _json(name) for name in ("pages", "parts", "previousEpochs")},
+}
+"""The terms of merged pages, snapshots and outboxes: those of pages and more.
+
+They stand apart, because every page carries its context: small pages are mostly context.
+"""
 
 ATTESTATION_TERMS: Final[dict[str, Any]] = {
     "fv": NAMESPACE,
@@ -59,6 +80,8 @@ ACTOR_TERMS: Final[dict[str, Any]] = {
 """The terms of actors; an actor's `feed` counts only where exactly these are declared."""
 
 PAGE_CONTEXT: Final[list[Any]] = [ACTIVITYSTREAMS, DATA_INTEGRITY_V2, TERMS]
+
+FEED_CONTEXT: Final[list[Any]] = [ACTIVITYSTREAMS, DATA_INTEGRITY_V2, FEED_TERMS]
 
 ATTESTATION_CONTEXT: Final[list[Any]] = [
     ACTIVITYSTREAMS,

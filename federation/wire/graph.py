@@ -5,15 +5,16 @@ JSON-LD processor reads it is refused (Mastodon CVE-2026-46349 and -48028, Fedif
 CVE-2026-42462).
 """
 
+from itertools import chain
 from typing import Any, Final
 
-from federation.context import ACTOR_TERMS, ATTESTATION_TERMS, TERMS
+from federation.context import ACTOR_TERMS, ATTESTATION_TERMS, FEED_TERMS, TERMS
 from federation.errors import BadRequest
 from federation.wire.strictjson import JsonObject
 
 KEYWORDS: Final = frozenset({"@graph", "@reverse", "@included", "@nest"})
 _CONTEXT_KEYWORDS: Final = KEYWORDS | {"@vocab", "@base", "@import"}
-_CONTEXTS: Final = (TERMS, ATTESTATION_TERMS, ACTOR_TERMS)
+_CONTEXTS: Final = (TERMS, FEED_TERMS, ATTESTATION_TERMS, ACTOR_TERMS)
 _OWN: Final = frozenset[str]().union(*_CONTEXTS)
 _READ: Final = (_OWN - {"fv", "manuallyApprovesFollowers"}) | {
     *("id", "type", "actor", "object", "attributedTo", "published", "url", "proof"),
@@ -35,15 +36,15 @@ def refuse_tricks(document: JsonObject) -> None:
             if "@context" in item:
                 _refuse_context(item["@context"])
         level = [child for item in objects for name, child in item.items() if name != "@context"]
-        level += [child for item in level if type(item) is list for child in _flat(item)]
+        level = _flat(level)
 
 
 def _flat(items: list[Any]) -> list[Any]:
-    """Return what stands in nested arrays."""
+    """Return the objects that stand in nested arrays."""
     flat: list[Any] = []
     while items:
-        flat += [item for item in items if type(item) is not list]
-        items = [child for item in items if type(item) is list for child in item]
+        flat += [item for item in items if type(item) is dict]
+        items = list(chain.from_iterable(item for item in items if type(item) is list))
     return flat
 
 

@@ -77,11 +77,25 @@ def parse_head(document: JsonObject, feed: Feed, now: int) -> PageHead:
         feed,
         epoch,
         page,
-        _first_seq(document, page),
+        parse_first_seq(document, page),
         _published(document, now),
-        _previous_digest(document, page),
-        _previous_epoch(document, epoch, page),
+        *parse_previous(document, epoch, page),
     )
+
+
+def parse_first_seq(document: JsonObject, page: int) -> int:
+    """Return the seq of the first row of a document that begins with `page`; raises `BadPage`."""
+    first = _positive(document, "firstSeq")
+    if first < page or (page == 1 and first != 1):
+        raise BadPage("firstSeq does not fit the number of the page")
+    return first
+
+
+def parse_previous(
+    document: JsonObject, epoch: str, page: int
+) -> tuple[str | None, EpochEnd | None]:
+    """Return what a document that begins with `page` says came before; raises `BadPage`."""
+    return _previous_digest(document, page), _previous_epoch(document, epoch, page)
 
 
 def _positive(document: JsonObject, name: str) -> int:
@@ -89,13 +103,6 @@ def _positive(document: JsonObject, name: str) -> int:
     if type(value) is not int or not 1 <= value <= MAX_INTEGER:
         raise BadPage(f"{name} is not a number from 1")
     return value
-
-
-def _first_seq(document: JsonObject, page: int) -> int:
-    first = _positive(document, "firstSeq")
-    if first < page or (page == 1 and first != 1):
-        raise BadPage("firstSeq does not fit the number of the page")
-    return first
 
 
 def _published(document: JsonObject, now: int) -> int:
