@@ -207,6 +207,8 @@ follow_snapshots = Table(  # a snapshot that is being read
     Column("follow_id", ForeignKey("follows.id", ondelete="CASCADE"), primary_key=True),
     Column("manifest", Text, nullable=False),  # verified
     Column("next_part", Integer, nullable=False),
+    Column("after_epoch", Text),  # the last place of the parts that were applied
+    Column("after_seq", BigInteger, nullable=False, default=0),
     Column("started", BigInteger, nullable=False),
 )
 
@@ -219,7 +221,19 @@ remote_pages = Table(
     Column("first_seq", BigInteger, nullable=False),
     Column("count", Integer, nullable=False),
     Column("digest", Text, nullable=False),
-    Column("proof", Text),  # what its issuer signed, to show should it tell another story later
+    Column("key_id", Text, nullable=False),  # the key that signed it, or the run it was read in
+    Column("proof", Text),  # of a page read alone, to show should its issuer tell another story
+    Column("received", BigInteger, nullable=False),
+)
+
+ahead_pages = Table(  # pages past the cursor of which a document that their issuer signed came
+    "ahead_pages",
+    metadata,
+    Column("follow_id", ForeignKey("follows.id", ondelete="CASCADE"), primary_key=True),
+    Column("epoch", Text, primary_key=True),
+    Column("page", Integer, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("document", Text, nullable=False),  # the page, or a head that names it
     Column("received", BigInteger, nullable=False),
 )
 

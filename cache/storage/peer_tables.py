@@ -57,6 +57,7 @@ evidence = Table(  # that an issuer told two stories: two documents that it sign
     Column("first", Text, nullable=False),
     Column("second", Text, nullable=False),
     Column("found", BigInteger, nullable=False),
+    Column("cleared", BigInteger),  # when the admin let it rest; null: it has not been judged yet
     UniqueConstraint("issuer_id", "feed", "epoch", "page"),
 )
 

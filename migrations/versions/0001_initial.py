@@ -506,6 +506,7 @@ def upgrade() -> None:
         sa.Column("first", sa.Text(), nullable=False),
         sa.Column("second", sa.Text(), nullable=False),
         sa.Column("found", sa.BigInteger(), nullable=False),
+        sa.Column("cleared", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(
             ["issuer_id"],
             ["issuers.id"],
@@ -769,12 +770,32 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("follow_id", "epoch", "seq", name=op.f("pk_early_retractions")),
     )
     op.create_table(
+        "ahead_pages",
+        sa.Column(
+            "follow_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+        ),
+        sa.Column("epoch", sa.Text(), nullable=False),
+        sa.Column("page", sa.Integer(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.Column("received", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["follow_id"],
+            ["follows.id"],
+            name=op.f("fk_ahead_pages_follow_id_follows"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("follow_id", "epoch", "page", name=op.f("pk_ahead_pages")),
+    )
+    op.create_table(
         "follow_snapshots",
         sa.Column(
             "follow_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
         sa.Column("manifest", sa.Text(), nullable=False),
         sa.Column("next_part", sa.Integer(), nullable=False),
+        sa.Column("after_epoch", sa.Text(), nullable=True),
+        sa.Column("after_seq", sa.BigInteger(), nullable=False),
         sa.Column("started", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["follow_id"],
@@ -794,6 +815,7 @@ def upgrade() -> None:
         sa.Column("first_seq", sa.BigInteger(), nullable=False),
         sa.Column("count", sa.Integer(), nullable=False),
         sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
         sa.Column("proof", sa.Text(), nullable=True),
         sa.Column("received", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -832,6 +854,7 @@ def downgrade() -> None:
     op.drop_table("run_items")
     op.drop_table("remote_pages")
     op.drop_table("follow_snapshots")
+    op.drop_table("ahead_pages")
     op.drop_table("early_retractions")
     op.drop_index(
         "ix_verdicts_place",
