@@ -7,6 +7,7 @@ import click
 from cache.trust.notices import unread
 from cache.trust.trust import list_peers
 from federation.following.follow import list_follows
+from fediverdict.cli.blocks import block, blocks, unblock
 from fediverdict.cli.context import Context, json_option, pass_context, print_json, print_table
 from fediverdict.cli.peer_options import WEIGHT
 from fediverdict.cli.peer_words import feeds_of, peer_json, peer_row
@@ -22,7 +23,7 @@ def peers() -> None:
     """Follow peers, list them, and say how far each is trusted."""
 
 
-for command in (trust, suspend, show, suggest):
+for command in (trust, suspend, show, suggest, block, unblock, blocks):
     peers.add_command(command)
 
 
