@@ -7,7 +7,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-all lint bench clean
+.PHONY: help setup demo run test fedify test-all lint bench clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,7 +37,12 @@ run: .venv/clip ## serve an instance with ./config.toml (made by `fediverdict in
 test: .venv/dev ## the tests: real SQLite, real PostgreSQL, the bundled model, two real processes
 	@$(BIN)/pytest -m 'not slow' $(ARGS)
 
-test-all: .venv/dev ## the tests and the slow or heavy checks as well
+FEDIFY := tests/e2e/fedify
+fedify: ## install Fedify, a peer in the tests; where it cannot be had, those skip
+	@{ command -v npm && npm install --prefix $(FEDIFY) --no-package-lock --no-audit --no-fund \
+	  --loglevel=error; } >/dev/null 2>&1 || echo "Fedify cannot be installed: its tests skip"
+
+test-all: .venv/dev fedify ## the tests and the slow or heavy checks as well
 	@$(BIN)/pytest $(ARGS)
 
 lint: .venv/dev ## ruff, mypy --strict and the import contracts
