@@ -19,8 +19,9 @@ from federation.outbound.blocking import Blocks
 from federation.publishing import feed_log
 from federation.publishing.answering import Answers, Question
 from federation.publishing.feeds import Feeds
-from federation.signing.cavage import Request
-from federation.signing.verifying import Verifier, key_id_of
+from federation.signing.request import Request
+from federation.signing.sender import key_ids_of
+from federation.signing.verifying import Verifier
 from federation.wire import outbox
 from federation.wire.epoch import is_epoch
 from federation.wire.strictjson import JsonObject
@@ -95,11 +96,11 @@ class Documents:
     async def _reader(self, request: Request, feed: Feed) -> Url | None:
         """Return which of the approved followers of the key's origin signed the request."""
         try:
-            key_id = key_id_of(request, self._instance.clock())
-            await self._blocks.refuse(key_id)
-            for actor_id in await self._store.read(_approved, feed, origin_of(key_id)):
-                if await self._signed(request, actor_id):
-                    return actor_id
+            for origin in {*map(origin_of, key_ids_of(request, self._instance.clock()))}:
+                await self._blocks.refuse(origin)
+                for actor_id in await self._store.read(_approved, feed, origin):
+                    if await self._signed(request, actor_id):
+                        return actor_id
         except FederationError:
             return None
         return None

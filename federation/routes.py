@@ -28,7 +28,7 @@ from federation.instance import Instance
 from federation.outbound import media
 from federation.publishing.answering import Question
 from federation.receiving.inbox import Inbox
-from federation.signing.cavage import Request
+from federation.signing.request import Request
 from federation.wire.strictjson import JsonObject
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

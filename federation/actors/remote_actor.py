@@ -15,7 +15,7 @@ from federation.context import ACTOR_TERMS
 from federation.errors import BadActor, BadRequest, WrongOrigin
 from federation.origin import Origin, Url, exact_url, origin_of, same_origin
 from federation.signing import keys
-from federation.signing.cavage import RsaKey
+from federation.signing.request import RsaKey
 from federation.wire.epoch import is_epoch
 from federation.wire.graph import refuse_tricks
 from federation.wire.proof import ProofKey

@@ -28,7 +28,7 @@ from federation.receiving.disputes import may_dispute
 from federation.receiving.sender import sender_of
 from federation.receiving.signed import SignedActivity
 from federation.settings import FederationSettings
-from federation.signing.cavage import Request
+from federation.signing.request import Request
 from federation.signing.verifying import Verifier
 from federation.wire.activity import (
     Activity,

@@ -7,16 +7,20 @@ under a good HTTP signature.
 """
 
 import asyncio
+from weakref import WeakValueDictionary
 
 from federation.actors.actors import Actors
 from federation.actors.remote_actor import RemoteActor
-from federation.errors import BadProof, BadRequest, BadSignature, FederationError
+from federation.errors import BadProof, BadSignature, FederationError
 from federation.instance import Instance
-from federation.origin import Url, origin_of, parse_url
-from federation.signing.cavage import Request, read_signature, verify_request
-from federation.signing.identity import Scheme, VerifiedSender
+from federation.origin import Url, origin_of
+from federation.signing.identity import VerifiedSender
+from federation.signing.request import Request
+from federation.signing.sender import check_sender, key_ids_of
+from federation.wire.activity_proof import verify_activity
 from federation.wire.attestation import VerifiedAttestation, verify_attestation
 from federation.wire.page import VerifiedPage, verify_page
+from federation.wire.proof import ProofKey
 from federation.wire.strictjson import JsonObject
 
 
@@ -26,6 +30,7 @@ class Verifier:
     def __init__(self, actors: Actors, instance: Instance) -> None:
         self._actors = actors
         self._instance = instance
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def knows(self, actor_id: Url) -> bool:
         """Tell whether the actor is remembered, so that verifying it needs no fetch."""
@@ -33,15 +38,28 @@ class Verifier:
 
     async def request_of(self, request: Request, actor_id: Url) -> VerifiedSender:
         """Return the sender, if a key of `actor_id` signed the request; else `BadSignature`."""
-        key_id = key_id_of(request, self._instance.clock())
-        if origin_of(key_id) != origin_of(actor_id):
-            message = f"{key_id} is not a key of {actor_id}"
+        key_ids = key_ids_of(request, self._instance.clock())
+        if origin_of(actor_id) not in map(origin_of, key_ids):
+            message = f"{key_ids[0]} is not a key of {actor_id}"
             raise BadSignature(message)
         actor = await self._actors.get(actor_id)
         try:
-            return self._check(request, actor, key_id)
+            return self._check(request, actor)
         except BadSignature as error:
-            return self._check(request, await self._again(actor, error), key_id)
+            if not actor.proof_keys.keys().isdisjoint(key_ids):  # no later key of that name is RSA
+                raise
+            return self._check(request, await self._again(actor, error))
+
+    async def activity_of(
+        self, document: JsonObject, actor_id: Url
+    ) -> tuple[RemoteActor, ProofKey, int]:
+        """Return the actor, its key and when it signed, if the activity's own proof holds."""
+        actor, now = await self._actors.get(actor_id), self._instance.clock()
+        try:
+            return actor, *verify_activity(document, actor, now)
+        except BadProof as error:
+            actor = await self._again(actor, error)
+            return actor, *verify_activity(document, actor, now)
 
     async def page_of(self, document: JsonObject, actor: RemoteActor) -> VerifiedPage:
         """Return the page, if it is one of the feed `actor`; raises as `verify_page` does."""
@@ -64,29 +82,17 @@ class Verifier:
         return await asyncio.to_thread(verify_page, document, actor, self._instance.clock())
 
     async def _again(self, actor: RemoteActor, error: BadSignature | BadProof) -> RemoteActor:
-        """Fetch the actor once more; `error` stands where that was done lately or fails."""
-        try:
-            return await self._actors.refetch(actor.id)
-        except FederationError:
-            raise error from None
+        """Fetch the actor once more, once for all who wait; `error` stands where that fails."""
+        lock = self._locks.setdefault(actor.id, asyncio.Lock())
+        waited = lock.locked()
+        async with lock:
+            try:
+                return await self._actors.refetch(actor.id)
+            except FederationError:
+                known = await self._actors.known(actor.id) if waited else None
+        if known is None:
+            raise error
+        return known
 
-    def _check(self, request: Request, actor: RemoteActor, key_id: Url) -> VerifiedSender:
-        key = actor.rsa_keys.get(key_id)
-        if key is None:
-            message = f"{actor.id} lists no key {key_id}"
-            raise BadSignature(message)
-        verified = verify_request(request, key, self._instance.clock(), self._instance.base)
-        if verified.actor != actor.id:
-            message = f"the request is signed by {verified.actor}, not by {actor.id}"
-            raise BadSignature(message)
-        return VerifiedSender(actor, key_id, Scheme.CAVAGE, verified.signed)
-
-
-def key_id_of(request: Request, now: int) -> Url:
-    """Return the key id of a request's signature, after all checks that need no key."""
-    key_id = read_signature(request, now).key_id
-    try:
-        return parse_url(key_id, allow_http=True)
-    except BadRequest as error:
-        message = "the signature's keyId is no URL"
-        raise BadSignature(message) from error
+    def _check(self, request: Request, actor: RemoteActor) -> VerifiedSender:
+        return check_sender(request, actor, self._instance.clock(), self._instance.base)
