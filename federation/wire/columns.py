@@ -6,6 +6,7 @@ in a row is decided in `page_rows`.
 
 import binascii
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, Final
 
 from federation.errors import BadPage
@@ -25,7 +26,7 @@ def by_name(columns: object, rows: object, needed: Sequence[str]) -> dict[str, C
     names = _names(columns, needed)
     if not isinstance(rows, list) or not rows:
         raise BadPage("the page has no rows")
-    if not all(type(row) is list and len(row) == len(names) for row in rows):
+    if set(map(type, rows)) != {list} or set(map(len, rows)) != {len(names)}:
         raise BadPage("a row has another length than the columns")
     cells = dict(zip(names, zip(*rows, strict=True), strict=True))
     return {name: cells[name] for name in needed}
@@ -37,30 +38,43 @@ def hashes(cells: Cells) -> list[bytes | None]:
     A filling `A` after each hash makes 33 bytes of it, the last of which is zero exactly when
     the two spare bits are: the canonical form that is asked for.
     """
-    texts = [cell for cell in cells if cell is not None]
-    if not all(type(text) is str and len(text) == _HASH_CHARACTERS for text in texts):
+    texts = _told(cells)
+    if not texts:
+        return list(cells)
+    if set(map(type, texts)) != {str} or set(map(len, texts)) != {_HASH_CHARACTERS}:
         raise BadPage("a hash is not 43 characters of base64url")
-    data = _decode("".join(f"{text}A" for text in texts))
+    data = _decode(f"{'A'.join(texts)}A")
     if any(data[_SLOT - 1 :: _SLOT]):
         raise BadPage("a hash is not in canonical base64url")
-    found = (data[start : start + _SLOT - 1] for start in range(0, len(data), _SLOT))
-    return [None if cell is None else next(found) for cell in cells]
+    found = [data[start : start + _SLOT - 1] for start in range(0, len(data), _SLOT)]
+    if len(found) == len(cells):
+        return list(found)
+    following = iter(found)
+    return [None if cell is None else next(following) for cell in cells]
 
 
 def check_integers(cells: Cells, name: str, least: int, most: int) -> None:
     """Check that every cell is null or an integer within the range; raises `BadPage`."""
-    if not all(cell is None or (type(cell) is int and least <= cell <= most) for cell in cells):
+    numbers = _told(cells)
+    if not numbers:
+        return
+    if set(map(type, numbers)) != {int} or min(numbers) < least or max(numbers) > most:
         raise BadPage(f"{name} is not an integer from {least} to {most}, or null")
 
 
 def check_scores(cells: Cells, labels: int) -> None:
     """Check that every cell is null or one score a label; raises `BadPage`."""
-    for cell in cells:
-        if cell is None:
-            continue
-        if type(cell) is not list or len(cell) != labels:
-            raise BadPage("scores are not one for each label")
-        check_integers(cell, "a score", 0, MAX_SCORE)
+    scores = _told(cells)
+    if not scores:
+        return
+    if set(map(type, scores)) != {list} or set(map(len, scores)) != {labels}:
+        raise BadPage("scores are not one for each label")
+    check_integers(list(chain.from_iterable(scores)), "a score", 0, MAX_SCORE)
+
+
+def _told(cells: Cells) -> Cells:
+    """Return the cells that are not null."""
+    return [cell for cell in cells if cell is not None]
 
 
 def _names(columns: object, needed: Sequence[str]) -> list[str]:

@@ -60,6 +60,7 @@ class VerifiedPage:
     page: AttestationPage
     origin: Origin
     key_id: str
+    document: JsonObject
 
 
 def seal_page(
@@ -122,13 +123,17 @@ def verify_page(
     if document.get("@context") != PAGE_CONTEXT:
         raise BadPage("the page's @context is not the one that pages have")
     proven = proof.verify(document, actor.proof_keys, now)
-    page = parse_page(document, actor.feed, now, max_rows)
+    page = parse_page(document, actor.feed, now, max_rows, proven.digest)
     _check_revoked(proven.key, page.head)
-    return VerifiedPage(page, actor.origin, proven.key.id)
+    return VerifiedPage(page, actor.origin, proven.key.id, document)
 
 
 def parse_page(
-    document: JsonObject, feed: Feed, now: int, max_rows: int = MAX_ROWS
+    document: JsonObject,
+    feed: Feed,
+    now: int,
+    max_rows: int = MAX_ROWS,
+    known_digest: str | None = None,
 ) -> AttestationPage:
     """Return what a page of `feed` says, its proof not looked at; raises `BadPage`."""
     _refuse_tricks(document)
@@ -142,9 +147,8 @@ def parse_page(
     if type(document.get("count")) is not int or document["count"] != len(rows):
         raise BadPage("the page has another count of rows than it says")
     tables = Tables(feed, head.epoch, head.published, labels, rules, pipelines)
-    return AttestationPage(
-        head, pipelines, rules, parse_rows(document, tables), _digest_of(document)
-    )
+    name = known_digest or _digest_of(document)
+    return AttestationPage(head, pipelines, rules, parse_rows(document, tables), name)
 
 
 def _refuse_tricks(document: JsonObject) -> None:

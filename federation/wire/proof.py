@@ -46,6 +46,7 @@ class Proven:
     document: JsonObject
     key: ProofKey
     created: int
+    digest: str  # multibase, of the document's RFC 8785 form without `proof`
 
 
 def sign(
@@ -63,7 +64,7 @@ def sign(
 
 
 def verify(document: JsonObject, keys: Mapping[str, ProofKey], now: int) -> Proven:
-    """Verify the proof of `document` with the keys of the actor it is attributed to.
+    """Verify the proof of a parsed `document` with the keys of the actor it is attributed to.
 
     Raises `BadProof` unless one of `keys` made it, within that key's life, and that key's
     controller is the document's `attributedTo`.
@@ -73,8 +74,10 @@ def verify(document: JsonObject, keys: Mapping[str, ProofKey], now: int) -> Prov
     created = _created(options, key, now)
     unsecured = {name: value for name, value in document.items() if name != "proof"}
     unsecured["@context"] = options["@context"]
-    _verify(key.public, options, unsecured)
-    return Proven(document, key, created)
+    signed = _verify(key.public, options, unsecured)
+    if options["@context"] != document["@context"]:  # a prefix was signed
+        signed = canonical(unsecured | {"@context": document["@context"]}, is_strict=True)
+    return Proven(document, key, created, multibase.digest(signed))
 
 
 def hash_data(options: bytes, document: bytes) -> bytes:
@@ -123,10 +126,16 @@ def _created(options: dict[str, Any], key: ProofKey, now: int) -> int:
     return created
 
 
-def _verify(public: Ed25519PublicKey, options: dict[str, Any], unsecured: JsonObject) -> None:
+def _verify(public: Ed25519PublicKey, options: dict[str, Any], unsecured: JsonObject) -> bytes:
+    """Return what was signed."""
     signed = {name: value for name, value in options.items() if name != "proofValue"}
     try:
-        signature = multibase.decode(options["proofValue"])
-        public.verify(signature, hash_data(canonical(signed), canonical(unsecured)))
+        signature, form = multibase.decode(options["proofValue"]), _form(unsecured)
+        public.verify(signature, hash_data(_form(signed), form))
     except (BadRequest, InvalidSignature) as error:
         raise BadProof("the proof does not fit the document") from error
+    return form
+
+
+def _form(document: JsonObject) -> bytes:
+    return canonical(document, is_strict=True)

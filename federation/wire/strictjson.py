@@ -6,7 +6,9 @@ to the parsers of each document.
 """
 
 import json
-from typing import Any, NoReturn, TypeAlias
+from collections.abc import Iterable
+from itertools import chain
+from typing import Any, Final, NoReturn, TypeAlias
 
 from federation.errors import BadRequest, TooLarge
 
@@ -16,6 +18,9 @@ MAX_INTEGER = 2**53 - 1
 MAX_DEPTH = 32
 _CONTAINERS = frozenset({dict, list})
 _TYPES = _CONTAINERS | {str, int, bool, type(None)}
+_DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
+_LONG_NUMBER: Final = b"0" * 16
+"""Any digit as 0; a number of fewer digits than these is within 2^53-1."""
 
 
 def parse(data: bytes, max_bytes: int) -> JsonObject:
@@ -25,19 +30,24 @@ def parse(data: bytes, max_bytes: int) -> JsonObject:
     value = _load(data)
     if not isinstance(value, dict):
         raise BadRequest("the document is not a JSON object")
-    _check(value)
+    _check_depth(value)
+    if _LONG_NUMBER in data.translate(_DIGITS):
+        _check_values(value)
     if b"\\u" in data:  # only an escape can smuggle in a lone surrogate
         _refuse_lone_surrogates(value)
     return value
 
 
-def canonical(value: object) -> bytes:
+def canonical(value: object, *, is_strict: bool = False) -> bytes:
     """Return the RFC 8785 form of a document of integers and ASCII keys.
 
     For such documents `json.dumps` gives the very bytes of RFC 8785 (section 3.2), several
-    times faster than a general implementation; everything else raises `BadRequest`.
+    times faster than a general implementation; everything else raises `BadRequest`. `is_strict`
+    says that `parse` gave the document, so that only its keys are to be looked at.
     """
-    _check(value)
+    if not is_strict:
+        _check_depth(value)
+        _check_values(value)
     _refuse_other_keys(value)
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     try:
@@ -69,37 +79,44 @@ def _refuse_number(text: str) -> NoReturn:
     raise BadRequest(f"only integers are numbers here, not {text[:32]}")
 
 
-def _check(value: object) -> None:
-    """Check types, integer range and depth, one level of the document at a time."""
-    level: list[Any] = [value]
-    for depth in range(1, MAX_DEPTH + 2):
+def _check_depth(value: object) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = _containers(_children(level))
+        if not level:
+            return
+    raise BadRequest(f"the document is more than {MAX_DEPTH} levels deep")
+
+
+def _check_values(value: object) -> None:
+    """Check types and the range of integers."""
+    level = [value]
+    while level:
         types = set(map(type, level))
         if not types <= _TYPES:
             raise BadRequest("the document holds something that is not strict JSON")
-        if depth > MAX_DEPTH and types & _CONTAINERS:
-            raise BadRequest(f"the document is more than {MAX_DEPTH} levels deep")
-        if any(type(item) is int and abs(item) > MAX_INTEGER for item in level):
+        integers = [item for item in level if type(item) is int]
+        if integers and not -MAX_INTEGER <= min(integers) <= max(integers) <= MAX_INTEGER:
             raise BadRequest("an integer is outside of plus or minus 2^53-1")
-        level = _children(level)
+        level = list(_children(_containers(level)))
 
 
-def _children(level: list[Any]) -> list[Any]:
-    children: list[Any] = []
-    for item in level:
-        if type(item) is list:
-            children += item
-        elif type(item) is dict:
-            children += item.values()
-    return children
+def _containers(items: Iterable[Any]) -> list[Any]:
+    return [item for item in items if type(item) in _CONTAINERS]
+
+
+def _children(containers: Iterable[Any]) -> Iterable[Any]:
+    lists = [item if type(item) is list else item.values() for item in containers]
+    return chain.from_iterable(lists)
 
 
 def _refuse_other_keys(value: object) -> None:
-    level: list[Any] = [value]
+    level = _containers([value])
     while level:
         for item in level:
             if type(item) is dict and not all(type(key) is str and key.isascii() for key in item):
                 raise BadRequest("a signed document has ASCII keys only")
-        level = _children(level)
+        level = _containers(_children(level))
 
 
 def _refuse_lone_surrogates(value: object) -> None:
