@@ -14,17 +14,23 @@ from importlib import metadata
 from pathlib import Path
 
 from aiohttp import web
+from sqlalchemy import Connection
 
 from cache.settings import PeerDefaults
 from cache.storage.database import Store
 from cache.verdict import Feed
 from federation.actors.actors import Actors
-from federation.actors.discover import find_feed
+from federation.actors.announcing import Announcer
+from federation.actors.changing import note_update
+from federation.actors.discover import FoundFeed, find_feed
+from federation.actors.remote_actor import RemoteActor
+from federation.actors.retiring import until_retired
 from federation.client import Client
 from federation.documents import Documents
 from federation.errors import BadHandle
 from federation.following import follow, followers
 from federation.following.ending import end_ties
+from federation.following.preview import Preview, preview_feed
 from federation.instance import Instance
 from federation.origin import Url
 from federation.outbound.blocking import Blocks
@@ -36,7 +42,7 @@ from federation.reading.asking import Asking
 from federation.reading.heads import Heads
 from federation.reading.pull import Puller, pull_all_soon
 from federation.receiving.inbox import Inbox
-from federation.receiving.queue import Queue
+from federation.receiving.queue import Queue, pull_soon
 from federation.routes import Routes
 from federation.settings import FederationSettings, FeedSettings
 from federation.signing.verifying import Verifier
@@ -64,7 +70,10 @@ class Federation:
         self._settings = settings
         self.blocks = Blocks(settings.blocked_domains, store, settings.poll_seconds)
         self.client = Client(settings, instance.sign, user_agent, self.blocks)
-        self.actors = Actors(store, self.client, settings, instance.clock, instance.id)
+        self.actors = Actors(
+            store, self.client, settings, instance.clock, instance.id, take_over_actor
+        )
+        self.announcer = Announcer(store, instance)
         verifier = Verifier(self.actors, instance)
         self.feeds = Feeds(store, instance, feed_settings, rules or {}, HeadFile(state_dir))
         self.inbox = Inbox(store, verifier, instance, settings, self.blocks)
@@ -95,18 +104,20 @@ class Federation:
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes that peers use, for the application of `serve`."""
-        return self._routes.table()
+        return until_retired(self._routes.table(), self._instance)
 
     async def start(self) -> None:
         """Begin epochs where needed, then run the loops until `stop`."""
+        await self.announcer.run_once()
         await self.feeds.start()
         await self._store.write(pull_all_soon)
         await self._store.write(end_ties, self._settings.blocked_domains)
         loops: dict[str, Callable[[], Awaitable[object]]] = {
-            "seal": self.feeds.seal,
+            "announce": self.announcer.run_once,
+            "seal": self._while_it_lives(self.feeds.seal),
             "deliver": self.deliverer.run_once,
-            "act": self.queue.run_once,
-            "pull": self.puller.run_once,
+            "act": self._while_it_lives(self.queue.run_once),
+            "pull": self._while_it_lives(self.puller.run_once),
         }
         poll = self._settings.poll_seconds
         self._tasks = [
@@ -125,6 +136,14 @@ class Federation:
         await self.asking.close()
         await self.client.close()
 
+    def _while_it_lives(self, step: Callable[[], Awaitable[int]]) -> Callable[[], Awaitable[int]]:
+        """Return a step of a loop that does nothing once the instance has ended for good."""
+
+        async def guarded() -> int:
+            return 0 if self._instance.retired is not None else await step()
+
+        return guarded
+
     async def _tidy(self) -> None:
         await self.queue.tidy()
         await self.deliverer.tidy()
@@ -132,10 +151,19 @@ class Federation:
     async def follow(self, name: str, defaults: PeerDefaults) -> str:
         """Ask to follow the feed `name` (`clean@host` or URL) and return the follow's state."""
         found = await find_feed(name, self.client, self.actors, self._settings)
+        return await self.request(found, defaults)
+
+    async def request(self, found: FoundFeed, defaults: PeerDefaults) -> str:
+        """Ask to follow a feed that was found, and return the follow's state."""
         if found.actor.origin == self._instance.base:  # our own verdicts would count twice
-            message = f"{name} is a feed of this instance itself"
+            message = f"{found.handle} is a feed of this instance itself"
             raise BadHandle(message)
         return await self._store.write(follow.request_follow, self._instance, found, defaults)
+
+    async def preview(self, name: str) -> Preview:
+        """Return what the feed `name` (`clean@host` or URL) says of itself; asks for nothing."""
+        parts = self.client, self.actors, self._settings
+        return await preview_feed(name, *parts, self._instance.id)
 
     async def unfollow(self, name: str) -> None:
         """End following the feed `name` (handle or actor id) and drop its verdicts."""
@@ -150,6 +178,13 @@ class Federation:
     async def reject(self, actor_id: str, feed: Feed) -> None:
         """Refuse a follower of a feed, and tell it."""
         await self._store.write(followers.reject, self._instance, actor_id, feed)
+
+
+def take_over_actor(conn: Connection, actor: RemoteActor) -> None:
+    """Let what a fetched actor says hold here: its inboxes, and which keys were stolen."""
+    note_update(conn, actor)
+    if any(key.revoked_from or key.revoked for key in actor.proof_keys.values()):
+        pull_soon(conn, actor.id)
 
 
 async def _forever(step: Callable[[], Awaitable[object]], pause_seconds: float) -> None:

@@ -11,6 +11,7 @@ from fediverdict.cli.blocks import block, blocks, unblock
 from fediverdict.cli.context import Context, json_option, pass_context, print_json, print_table
 from fediverdict.cli.peer_options import WEIGHT
 from fediverdict.cli.peer_words import feeds_of, peer_json, peer_row
+from fediverdict.cli.peers_follow import follow
 from fediverdict.cli.peers_show import show, suggest
 from fediverdict.cli.peers_trust import suspend, trust
 from fediverdict.parts import build_federation
@@ -23,33 +24,8 @@ def peers() -> None:
     """Follow peers, list them, and say how far each is trusted."""
 
 
-for command in (trust, suspend, show, suggest, block, unblock, blocks):
+for command in (follow, trust, suspend, show, suggest, block, unblock, blocks):
     peers.add_command(command)
-
-
-@peers.command()
-@click.argument("feed", metavar="HANDLE")
-@pass_context
-def follow(context: Context, feed: str) -> None:
-    """Ask to follow a feed, e.g. clean@example.org, or the URL of its actor.
-
-    `serve` must be running: it sends the request, and the peer asks it for our key.
-    """
-    state = asyncio.run(_follow(context, feed))
-    said = (
-        "is followed already"
-        if state == "accepted"
-        else "is asked by `serve`; its admin must approve"
-    )
-    click.echo(f"{feed} {said}")
-
-
-async def _follow(context: Context, feed: str) -> str:
-    federation = build_federation(context.config, context.store)
-    try:
-        return await federation.follow(feed, context.config.peers.defaults)
-    finally:
-        await federation.stop()
 
 
 @peers.command()

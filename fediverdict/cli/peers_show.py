@@ -54,7 +54,7 @@ class Known:
 def show(context: Context, peer: str, mark: bool, as_json: bool) -> None:
     """Show PEER: weights, audits, how often it agreed with us, advice, notices, feeds."""
     known = context.store.read_now(_known, peer)
-    judgement = context.store.read_now(_judgement, context.config)
+    judgement = context.store.read_now(current_judgement, context.config)
     if as_json:
         print_json(_json(known, judgement))
     else:
@@ -99,7 +99,8 @@ def _pipelines(connection: Connection, issuer_id: int) -> dict[str, int]:
     return {digest.hex(): number for digest, number in rows}
 
 
-def _judgement(connection: Connection, config: Config) -> Judgement:
+def current_judgement(connection: Connection, config: Config) -> Judgement:
+    """Return the judgement that `serve` would decide by now."""
     policy = load_policy(config.scanner.policy)
     scans = config.scanner.enabled and is_installed(config.scanner, policy)
     return Judgements(config, policy, has_scanner=scans).current(connection)

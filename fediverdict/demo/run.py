@@ -103,7 +103,7 @@ class Demo:
 
     def _introduce(self, alpha: Instance, beta: Instance) -> None:
         for feed in ("clean", "flagged"):
-            beta.run("peers", "follow", alpha.handle(feed))
+            beta.run("peers", "follow", alpha.handle(feed), "--yes")
         _until(lambda: len(_pending(alpha)) == 2, "alpha did not receive beta's follows", alpha)
         alpha.run("followers", "approve", beta.base_url)
         beta.run("peers", "trust", alpha.base_url, "--clean", "1", "--flag", "1")

@@ -78,7 +78,7 @@ def rows(instance, condition):
 def introduce(alpha, beta):
     """Let beta follow both feeds of alpha, alpha approve, beta trust."""
     for feed in ("clean", "flagged"):
-        beta.run("peers", "follow", alpha.handle(feed))
+        beta.run("peers", "follow", alpha.handle(feed), "--yes")
     until(lambda: len(alpha.json("followers", "list", "--json")) == 2, "the follows arrive")
     alpha.run("followers", "approve", beta.base_url)
     beta.run("peers", "trust", alpha.base_url, "--clean", "1", "--flag", "1")

@@ -80,7 +80,7 @@ def test_a_file_that_does_not_exist(run, config):
 
 def test_a_handle_that_is_none(run, config):
     for handle in ("not a handle", "@", "clean@", "clean@host@host", "http//x"):
-        is_one_sentence(run("peers", "follow", handle, config=config), 2, "handle")
+        is_one_sentence(run("peers", "follow", handle, "--yes", config=config), 2, "handle")
 
 
 def test_a_peer_that_is_not_known(run, config):
@@ -186,7 +186,7 @@ def test_words_that_are_no_text(run, config):
         ["tokens", "revoke", SURROGATE],
         ["followers", "approve", SURROGATE],
         ["peers", "trust", SURROGATE, "--clean", "1"],
-        ["peers", "follow", f"clean@{SURROGATE}"],
+        ["peers", "follow", f"clean@{SURROGATE}", "--yes"],
         ["lookup", SURROGATE],
         ["scan", SURROGATE],
     ):
