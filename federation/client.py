@@ -5,28 +5,44 @@ to (names and literals alike, so a name that changes its address gains nothing),
 domain that the admin blocked; it never uses a proxy or the environment; it reads at most
 `max_bytes` *after* decompression, within `fetch_seconds` in all; it follows at most
 `redirects` redirects, each within the same origin; it takes only the content types of
-`media.py`. What a document says, and whether it is believed, is left to the callers.
+`media.py`. A signed request that may not have been understood is sent once more with the other
+kind of signature (`signing/knocks.py`). What a document says, and whether it is believed, is
+left to the callers.
 """
 
 import asyncio
-import socket
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import aiohttp
 from yarl import URL
 
-from federation.errors import BlockedAddress, FetchFailed, TooLarge, WrongContentType
+from federation.errors import BlockedAddress, FetchFailed, WrongContentType
 from federation.origin import Url, origin_of, parse_url
 from federation.outbound import media
-from federation.outbound.address import is_public
 from federation.outbound.blocking import Blocks
+from federation.outbound.body import read_body
+from federation.outbound.guard import NotPublic, guarded_socket
+from federation.outbound.retry_after import retry_after_seconds
 from federation.settings import FederationSettings
+from federation.signing.identity import Scheme
+from federation.signing.knocks import FIRST, Knocks, may_be_the_scheme, other
 
-Sign = Callable[[str, str, Url, bytes | None], Mapping[str, str]]
-"""(actor id, method, url, body or None) -> the headers that sign the request."""
+Sign = Callable[[str, str, Url, bytes | None, Scheme], Mapping[str, str]]
+"""(actor id, method, url, body or None, scheme) -> the headers that sign the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One request as it is meant; `actor` signs it, where there is one."""
+
+    method: str
+    url: Url
+    headers: Mapping[str, str]
+    actor: str | None = None
+    body: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +62,13 @@ class Posted:
 
 
 class AnsweredWith(FetchFailed):
-    """A peer answered with another HTTP status than 200; `code` holds it."""
+    """A peer answered with another HTTP status than 200; `code` holds it, and the seconds it asks
+    to be left alone, where it says so.
+    """
 
-    def __init__(self, message: str, code: int) -> None:
+    def __init__(self, message: str, code: int, retry_after: int | None = None) -> None:
         super().__init__(message)
-        self.code = code
+        self.code, self.retry_after = code, retry_after
 
 
 class Client:
@@ -62,9 +80,13 @@ class Client:
         sign: Sign,
         user_agent: str,
         blocks: Blocks | None = None,
+        knocks: Knocks | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self.blocks = blocks or Blocks(settings.blocked_domains)
+        self._knocks = knocks
+        self._clock = clock
         self._sign = sign
         self._session: aiohttp.ClientSession | None = None
         self._headers = {"User-Agent": user_agent}
@@ -75,31 +97,26 @@ class Client:
         """Fetch `url`, signed by `as_actor` if given; raises a `FederationError`."""
         async with self._limits(url):
             for _ in range(self._settings.redirects + 1):
-                headers = {"Accept": kind.value} | self._signature(as_actor, "GET", url, None)
-                async with self._request("GET", url, headers) as answer:
+                asked = _Asked("GET", url, {"Accept": kind.value}, as_actor)
+                async with self._answer(asked) as answer:
                     if answer.status not in (301, 302, 303, 307, 308):
-                        return await _read(answer, url, kind, max_bytes)
+                        self._check_answer(answer, url, kind)
+                        return Fetched(url, await read_body(answer, url, max_bytes))
                     url = self._redirect(url, answer.headers.get("Location", ""))
         message = f"{url}: more than {self._settings.redirects} redirects"
         raise FetchFailed(message)
 
     async def post(self, url: Url, body: bytes, as_actor: str) -> Posted:
         """Deliver an activity, signed by `as_actor`; redirects are an answer, never followed."""
-        headers = {"Content-Type": media.ACTIVITY}
-        headers |= self._signature(as_actor, "POST", url, body)
-        async with self._limits(url), self._request("POST", url, headers, body) as answer:
-            return Posted(answer.status, _seconds(answer.headers.get("Retry-After")))
+        asked = _Asked("POST", url, {"Content-Type": media.ACTIVITY}, as_actor, body)
+        async with self._limits(url), self._answer(asked) as answer:
+            return Posted(answer.status, self._retry_after(answer))
 
     async def close(self) -> None:
         """Close all connections."""
         if self._session is not None:
             await self._session.close()
             self._session = None
-
-    def _signature(
-        self, actor: str | None, method: str, url: Url, body: bytes | None
-    ) -> dict[str, str]:
-        return {} if actor is None else dict(self._sign(actor, method, url, body))
 
     @asynccontextmanager
     async def _limits(self, url: Url) -> AsyncIterator[None]:
@@ -111,22 +128,70 @@ class Client:
             message = f"{url}: no full answer within {self._settings.fetch_seconds} s"
             raise FetchFailed(message) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            if isinstance(getattr(error, "os_error", None), _AddressError):
+            if isinstance(getattr(error, "os_error", None), NotPublic):
                 message = f"{url} leads to an address that is not a public host"
                 raise BlockedAddress(message) from error
             message = f"{url}: {error or type(error).__name__}"
             raise FetchFailed(message) from error
 
     @asynccontextmanager
+    async def _answer(self, asked: _Asked) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Ask, and once more in the other scheme where the first may not have been understood."""
+        known = await self._known(asked)
+        first = known or FIRST
+        async with self._request(asked, first) as answer:
+            if asked.actor is None or not _may_be_the_scheme(answer):
+                await self._note(asked, answer, first, known)
+                yield answer
+                return
+        second = other(first)
+        async with self._request(asked, second) as answer:
+            await self._note(asked, answer, second, known)
+            yield answer
+
+    async def _known(self, asked: _Asked) -> Scheme | None:
+        if asked.actor is None or self._knocks is None:
+            return None
+        return await self._knocks.known(origin_of(asked.url))
+
+    async def _note(
+        self, asked: _Asked, answer: aiohttp.ClientResponse, scheme: Scheme, known: Scheme | None
+    ) -> None:
+        """Remember the scheme that worked, if that is news."""
+        if asked.actor is None or self._knocks is None or scheme is known:
+            return
+        if 200 <= answer.status < 300:
+            await self._knocks.note(origin_of(asked.url), scheme)
+
+    @asynccontextmanager
     async def _request(
-        self, method: str, url: Url, headers: Mapping[str, str], body: bytes | None = None
+        self, asked: _Asked, scheme: Scheme
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        self._check_scheme(url)
-        await self.blocks.refuse(url)
+        self._check_scheme(asked.url)
+        await self.blocks.refuse(asked.url)
+        headers = dict(asked.headers)
+        if asked.actor is not None:
+            headers |= self._sign(asked.actor, asked.method, asked.url, asked.body, scheme)
         async with self._open().request(
-            method, URL(url, encoded=True), headers=headers, data=body, allow_redirects=False
+            asked.method,
+            URL(asked.url, encoded=True),
+            headers=headers,
+            data=asked.body,
+            allow_redirects=False,
         ) as answer:
             yield answer
+
+    def _check_answer(self, answer: aiohttp.ClientResponse, url: Url, kind: media.Kind) -> None:
+        if answer.status != 200:
+            message = f"{url} answered {answer.status}"
+            raise AnsweredWith(message, answer.status, self._retry_after(answer))
+        content_type = answer.headers.get("Content-Type")
+        if not media.fits(kind, content_type):
+            message = f"{url} answered with content type {content_type!r}"
+            raise WrongContentType(message)
+
+    def _retry_after(self, answer: aiohttp.ClientResponse) -> int | None:
+        return retry_after_seconds(answer.headers.get("Retry-After"), int(self._clock()))
 
     def _check_scheme(self, url: Url) -> None:
         if not url.startswith("https://") and not self._settings.allow_private_addresses:
@@ -147,7 +212,7 @@ class Client:
             connector = aiohttp.TCPConnector(
                 limit=self._settings.connections,
                 limit_per_host=self._settings.connections_per_host,
-                socket_factory=None if self._settings.allow_private_addresses else _guarded,
+                socket_factory=None if self._settings.allow_private_addresses else guarded_socket,
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,
@@ -159,39 +224,5 @@ class Client:
         return self._session
 
 
-class _AddressError(OSError):
-    """The socket would go to an address that is not public."""
-
-
-def _guarded(info: tuple[Any, ...]) -> socket.socket:
-    """Make the socket for one `getaddrinfo` row, unless its address is not public."""
-    family, kind, protocol, _, address = info
-    if not is_public(str(address[0])):
-        message = "not a public address"
-        raise _AddressError(message)
-    return socket.socket(family=family, type=kind, proto=protocol)
-
-
-async def _read(
-    answer: aiohttp.ClientResponse, url: Url, kind: media.Kind, max_bytes: int
-) -> Fetched:
-    if answer.status != 200:
-        message = f"{url} answered {answer.status}"
-        raise AnsweredWith(message, answer.status)
-    if not media.fits(kind, answer.headers.get("Content-Type")):
-        message = f"{url} answered with content type {answer.headers.get('Content-Type')!r}"
-        raise WrongContentType(message)
-    body = bytearray()
-    async for chunk in answer.content.iter_chunked(65_536):  # decoded bytes
-        body += chunk
-        if len(body) > max_bytes:
-            answer.close()
-            message = f"{url} is larger than {max_bytes} bytes"
-            raise TooLarge(message)
-    return Fetched(url, bytes(body))
-
-
-def _seconds(retry_after: str | None) -> int | None:
-    """Read `Retry-After` in seconds; the form with a date is not worth its parser."""
-    text = (retry_after or "").strip()
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+def _may_be_the_scheme(answer: aiohttp.ClientResponse) -> bool:
+    return may_be_the_scheme(answer.status, asks_to_wait="Retry-After" in answer.headers)

@@ -45,6 +45,7 @@ from federation.receiving.inbox import Inbox
 from federation.receiving.queue import Queue, pull_soon
 from federation.routes import Routes
 from federation.settings import FederationSettings, FeedSettings
+from federation.signing.knocks import Knocks
 from federation.signing.verifying import Verifier
 
 _log = logging.getLogger(__name__)
@@ -69,7 +70,10 @@ class Federation:
         self._instance = instance
         self._settings = settings
         self.blocks = Blocks(settings.blocked_domains, store, settings.poll_seconds)
-        self.client = Client(settings, instance.sign, user_agent, self.blocks)
+        knocks = Knocks(store, instance.clock)
+        self.client = Client(
+            settings, instance.sign, user_agent, self.blocks, knocks, instance.clock
+        )
         self.actors = Actors(
             store, self.client, settings, instance.clock, instance.id, take_over_actor
         )

@@ -69,8 +69,8 @@ async def _drip(request):
         return response
 
 
-def sign(actor, method, url, body):
-    return {"Signature": f"{actor} {method} {url} {len(body or b'')}"}
+def sign(actor, method, url, body, scheme):
+    return {"Signature": f"{actor} {method} {url} {len(body or b'')}", "Scheme": scheme.value}
 
 
 @pytest.fixture
