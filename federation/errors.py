@@ -99,6 +99,14 @@ class TooManyBlocks(FederationError):
     """The block list is longer than its limit allows; raised to the admin alone."""
 
 
+class TooManyKeys(FederationError):
+    """A feed has as many keys as peers read; raised to the admin alone."""
+
+
+class BadRevocation(FederationError):
+    """A key cannot be revoked from where the admin says; raised to the admin alone."""
+
+
 class NotAsked(FederationError):
     """A peer sends something that nobody here asked it for."""
 
@@ -125,6 +133,18 @@ class TooManyQuestions(TooManyRequests):
     """A follower asks for more single attestations a minute than its limit allows."""
 
     retry_seconds = 60
+
+
+class PastQuota(TooManyRequests):
+    """A peer, or all strangers together, send more a minute than their quota allows."""
+
+    retry_seconds = 60
+
+
+class TooBusy(TooManyRequests):
+    """As many bodies are on their way in as may be at once."""
+
+    retry_seconds = 5
 
 
 class FetchFailed(FederationError):

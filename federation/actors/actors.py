@@ -19,9 +19,9 @@ from sqlalchemy import Connection, delete, func, select
 from cache.storage.database import Store
 from cache.storage.feed_tables import followers, follows, remote_actors
 from cache.storage.rows import insert_into
-from federation.actors.changing import is_bound
+from federation.actors.changing import is_bound, note_update
 from federation.actors.remote_actor import RemoteActor, parse_actor
-from federation.client import Client
+from federation.client import AnsweredWith, Client
 from federation.errors import FederationError, FetchFailed, TooManyRequests
 from federation.origin import Url
 from federation.outbound.media import Kind
@@ -33,7 +33,11 @@ _REMEMBERED_TRIES = 10_000  # actors whose last try is kept in memory
 
 
 class Actors:
-    """The actors of peers; all times come from `clock`, in epoch seconds."""
+    """The actors of peers; all times come from `clock`, in epoch seconds.
+
+    `react` runs in the transaction that stores a fetched actor, for whatever reason it was
+    fetched: what its document says now holds here from then on.
+    """
 
     def __init__(
         self,
@@ -42,12 +46,14 @@ class Actors:
         settings: FederationSettings,
         clock: Callable[[], int],
         instance_id: Url,
+        react: Callable[[Connection, RemoteActor], object] = note_update,
     ) -> None:
         self._store = store
         self._client = client
         self._settings = settings
         self._clock = clock
         self._instance_id = instance_id
+        self._react = react
         self._tried: OrderedDict[str, int] = OrderedDict()
         self._strangers: deque[int] = deque()  # times of fetches for actors nobody follows
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -86,6 +92,19 @@ class Actors:
             self._count_stranger(now)
         return await self.fetch(actor_id)
 
+    async def is_gone(self, actor_id: Url) -> bool:
+        """Tell whether the actor's own id says that it is gone, asked within the limits.
+
+        Raises `FetchFailed` where that cannot be told, `TooManyRequests` past the limits.
+        """
+        try:
+            await self.refetch(actor_id)
+        except AnsweredWith as error:
+            if error.code in (404, 410):
+                return True
+            raise
+        return False
+
     async def fetch(self, actor_id: Url) -> RemoteActor:
         """Fetch the actor now, at an admin's or our own wish; raises a `FederationError`."""
         now = self._clock()
@@ -98,8 +117,14 @@ class Actors:
             raise FetchFailed(message)
         document = parse(answer.body, self._settings.document_bytes)
         actor = self._parse(document, actor_id)
-        await self._store.write(_remember, actor, document, now, self._settings.remote_actors)
+        await self._store.write(self._take_over, actor, document, now)
         return actor
+
+    def _take_over(
+        self, conn: Connection, actor: RemoteActor, document: JsonObject, now: int
+    ) -> None:
+        _remember(conn, actor, document, now, self._settings.remote_actors)
+        self._react(conn, actor)
 
     def _parse(self, document: JsonObject, actor_id: str) -> RemoteActor:
         http = self._settings.allow_private_addresses

@@ -8,7 +8,7 @@ The store lets one process write at a time, so no two of them seal the same row.
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, insert, update
 
@@ -21,10 +21,15 @@ from federation.publishing import feed_log
 from federation.publishing.feed_log import LastPage
 from federation.settings import FeedSettings
 from federation.signing.keys import proof_key_id
-from federation.wire.page import PageHead, digest, seal_page
+from federation.signing.keystore import proof_key_in_use
+from federation.wire.joining import TABLES
+from federation.wire.page import MAX_PAGE_BYTES, PageHead, digest, seal_page
 from federation.wire.pipeline import pipeline_id
 from federation.wire.row import RETRACT, Attestation, Retraction, Row
 from federation.wire.strictjson import JsonObject
+
+ROOM_BYTES: Final = 8_192
+"""What a page stays below the limit, so that it can also be served as a run of one."""
 
 
 def seal_next(
@@ -42,10 +47,27 @@ def seal_next(
         return False
     head = _head(instance, feed, end, now)
     seqs = {row.id: (head.epoch, head.first_seq + place) for place, row in enumerate(rows)}
-    page = _sign(conn, instance, head, rows, seqs, rules)
-    _store(conn, head, page, [row.id for row in rows])
+    page, count = _fitting(conn, instance, head, rows, seqs, rules)
+    _store(conn, head, page, [row.id for row in rows[:count]])
     _send(conn, feed, page, now)
     return True
+
+
+def _fitting(
+    conn: Connection,
+    instance: Instance,
+    head: PageHead,
+    rows: Sequence[Any],
+    seqs: dict[int, tuple[str, int]],
+    rules: Mapping[str, str],
+) -> tuple[JsonObject, int]:
+    """Return the page and how many rows it takes: half as many while it is too large to be read."""
+    count = len(rows)
+    page = _sign(conn, instance, head, rows, seqs, rules)
+    while count > 1 and len(_text(page).encode()) > MAX_PAGE_BYTES - ROOM_BYTES:
+        count //= 2
+        page = _sign(conn, instance, head, rows[:count], seqs, rules)
+    return page, count
 
 
 def is_due(feed: Feed, rows: Sequence[Any], settings: FeedSettings, now: int) -> bool:
@@ -85,7 +107,7 @@ def _sign(
     places = feed_log.places(conn, targets) | seqs
     described = feed_log.descriptions(conn, sorted({row.pipeline_id for row in rows}))
     ids = {row_id: pipeline_id(text) for row_id, text in described.items()}
-    private = instance.keys.proof[head.feed]
+    private = proof_key_in_use(conn, head.feed)  # perhaps newer than `instance` knows
     return seal_page(
         head,
         [row_of(row, places, ids) for row in rows],
@@ -125,6 +147,7 @@ def attestation_of(row: Any, pipelines: Mapping[int, str]) -> Attestation:
 
 
 def _store(conn: Connection, head: PageHead, page: JsonObject, row_ids: Sequence[int]) -> None:
+    text = _text(page)
     conn.execute(
         insert(feed_pages).values(
             feed=int(head.feed),
@@ -133,8 +156,10 @@ def _store(conn: Connection, head: PageHead, page: JsonObject, row_ids: Sequence
             first_seq=head.first_seq,
             count=len(row_ids),
             digest=digest(page),
-            document=json.dumps(page, ensure_ascii=False, separators=(",", ":")),
             published=head.published,
+            size=len(text.encode()),
+            tables=_text({name: page[name] for name in TABLES}),
+            document=text,
         )
     )
     conn.execute(
@@ -149,6 +174,10 @@ def _store(conn: Connection, head: PageHead, page: JsonObject, row_ids: Sequence
             for place, row_id in enumerate(row_ids)
         ],
     )
+
+
+def _text(document: JsonObject) -> str:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
 def _send(conn: Connection, feed: Feed, page: JsonObject, now: int) -> None:

@@ -12,6 +12,8 @@ from federation.wire.strictjson import JsonObject
 INLINE_BYTES: Final = 48 * 1_024
 """Activities stay under this; Misskey's inbox takes 64 KiB at most."""
 
+PUBLIC: Final = f"{ACTIVITYSTREAMS}#Public"
+
 
 def build_follow(activity_id: str, actor: str, target: str) -> JsonObject:
     """Return a Follow of `target`."""
@@ -27,6 +29,18 @@ def build_answer(activity_id: str, follow: Follow, *, accepted: bool) -> JsonObj
 def build_undo(activity_id: str, follow: Follow) -> JsonObject:
     """Return the Undo of a Follow that we sent."""
     return _activity("Undo", activity_id, follow.actor, _follow(follow)) | {"to": [follow.object]}
+
+
+def build_update(activity_id: str, document: JsonObject) -> JsonObject:
+    """Return the Update that tells an actor's document, as its peers fetch it."""
+    inner = {name: value for name, value in document.items() if name != "@context"}
+    told = _activity("Update", activity_id, document["id"], inner)
+    return told | {"@context": document["@context"], "to": [PUBLIC]}
+
+
+def build_delete(actor_id: str) -> JsonObject:
+    """Return the Delete of one of our actors, for good."""
+    return _activity("Delete", f"{actor_id}#delete", actor_id, actor_id) | {"to": [PUBLIC]}
 
 
 def build_create(page: JsonObject) -> JsonObject:

@@ -16,12 +16,14 @@ from fediverdict.cli.demo import demo
 from fediverdict.cli.exchange import export_command, import_command
 from fediverdict.cli.followers import followers
 from fediverdict.cli.init import init
+from fediverdict.cli.keys import keys
 from fediverdict.cli.lookup import explain, lookup
 from fediverdict.cli.model import model
 from fediverdict.cli.notices import notices
 from fediverdict.cli.panic import panic_command
 from fediverdict.cli.peers import peers
 from fediverdict.cli.policy import policy
+from fediverdict.cli.retire import retire_command
 from fediverdict.cli.scan import scan
 from fediverdict.cli.serve import serve
 from fediverdict.cli.stats import stats
@@ -62,6 +64,8 @@ for command in (
     explain,
     peers,
     followers,
+    keys,
+    retire_command,
     cases_group,
     tokens,
     policy,

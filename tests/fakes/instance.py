@@ -70,7 +70,8 @@ class Ours:
         """Let every loop run until none has anything left to do."""
         parts = self.federation
         while (
-            await parts.feeds.seal()
+            await parts.announcer.run_once()
+            + await parts.feeds.seal()
             + await parts.deliverer.run_once()
             + await parts.queue.run_once()
             + await parts.puller.run_once()
