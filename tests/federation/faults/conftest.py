@@ -13,6 +13,9 @@ from tests.federation.faults.letters import SCHEMES
 _UNMOVED = {"remote_actors": ("fetched",)}
 """Columns that may change: an actor that is fetched again says so."""
 
+_LEARNED = ("knocks",)
+"""Tables of what our own fetches taught us, bounded, and of no weight in any decision."""
+
 
 def held(ours):
     """Return every row of every table of the instance."""
@@ -21,6 +24,8 @@ def held(ours):
         rows = {}
         for table in metadata.sorted_tables:
             named = [one for one in table.c if one.name not in _UNMOVED.get(table.name, ())]
+            if table.name in _LEARNED:
+                continue
             rows[table.name] = sorted(map(repr, conn.execute(select(*named))))
         return rows
 

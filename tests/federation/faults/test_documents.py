@@ -32,7 +32,7 @@ async def follow_with(ours, peer, document, content_type=ACTIVITY):
     return await peer.send(ours, follow)
 
 
-# --- origin not checked ----------------------------------------------------------------------
+# --- origin not checked -----------------------------------------------------------------------
 def _foreign_activities(peer, third):
     """Activities of the peer, parts of which stand on the origin of the third."""
     theirs, mine = create(third), create(peer)
@@ -115,7 +115,7 @@ async def _said(document):
     return reply(document)
 
 
-# --- content type not checked ----------------------------------------------------------------
+# --- content type not checked -----------------------------------------------------------------
 TYPES = (
     *("text/plain", "image/png", "application/json", "application/octet-stream", "text/html"),
     *("application/ld+json", 'application/ld+json; profile="https://x.example/"'),
@@ -163,7 +163,7 @@ async def test_a_feed_under_another_content_type_is_not_read(followed, peer, wha
     assert "image/png" in followed.follow_row().error
 
 
-# --- host spelled in other ways --------------------------------------------------------------
+# --- host spelled in other ways ---------------------------------------------------------------
 SPELLED = {
     "upper case": "https://BETA.example",
     "scheme in upper case": "HTTPS://beta.example",
@@ -240,7 +240,7 @@ async def test_a_blocked_host_does_not_come_in_under_another_spelling(
         assert internet.went_to == []
 
 
-# --- graph tricks ----------------------------------------------------------------------------
+# --- graph tricks -----------------------------------------------------------------------------
 AS = "https://www.w3.org/ns/activitystreams"
 TRICKS = {
     "graph": lambda it: it | {"@graph": [{"id": it["id"]}]},

@@ -37,7 +37,7 @@ async def stays_true(followed, peer, scheme):
     assert followed.pictures() == pictures("true")
 
 
-# --- the result of verifying is not looked at ------------------------------------------------
+# --- the result of verifying is not looked at -------------------------------------------------
 SPOILT = {
     "body": lambda it: it.spoilt(body=it.body.replace(b"[12]", b"[92]")),
     "one byte less": lambda it: it.spoilt(body=it.body[:-1] + b" }"),
@@ -112,7 +112,7 @@ async def test_a_bad_proof_is_refused_under_a_good_signature(
         assert seen == dict.fromkeys(faults, 401)
 
 
-# --- signer is not the actor -----------------------------------------------------------------
+# --- signer is not the actor ------------------------------------------------------------------
 @pytest.mark.fault("signer is not the actor")
 @pytest.mark.parametrize("is_known", [False, True], ids=["stranger", "whose key is cached"])
 async def test_a_key_of_one_actor_does_not_speak_for_another(
@@ -153,7 +153,7 @@ async def test_an_actor_that_lists_the_key_of_another_is_not_believed(
         assert await status_of(write(scheme, third, followed, follow), third) == 401
 
 
-# --- digest absent or not covered ------------------------------------------------------------
+# --- digest absent or not covered -------------------------------------------------------------
 EMPTY = {
     "cavage": "SHA-256=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
     "rfc9421": "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:",
@@ -215,7 +215,7 @@ async def test_a_signature_that_covers_less_than_the_request_is_refused(
         assert await status_of(letter, peer) == 401
 
 
-# --- key document is not the key asked for ---------------------------------------------------
+# --- key document is not the key asked for ----------------------------------------------------
 def _of_another(peer, third, fault):
     """The document of peer's instance actor, which says something else than was asked for."""
     own, other = peer.document("actor"), third.document("actor")
