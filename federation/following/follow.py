@@ -1,8 +1,10 @@
 """The feeds that we follow: pending -> accepted | rejected; unfollowing deletes the row.
 
-Decides what a peer's answer does to a follow. Everything here writes rows and deliveries in the
-caller's transaction and sends nothing itself, so the CLI may call it while `serve` runs: the
-loops there send what was written, and pull a feed once it accepts.
+Decides what a peer's answer does to a follow: only the feed that was asked answers, only to the
+Follow that was sent last, as often as it changes its mind. One that ends what it had accepted is
+read no more, its verdicts stay until they expire, and the admin is told. Everything here writes
+rows and deliveries in the caller's transaction and sends nothing itself, so the CLI may call it
+while `serve` runs: the loops there send what was written, and pull a feed once it accepts.
 """
 
 import secrets
@@ -15,6 +17,7 @@ from cache.memory.peer_rows import withdraw_rows
 from cache.settings import PeerDefaults
 from cache.storage.feed_tables import follows
 from cache.trust import trust
+from cache.trust.notices import tell
 from cache.verdict import Feed
 from federation.actors.discover import FoundFeed
 from federation.errors import NotFound
@@ -27,6 +30,8 @@ from federation.wire.composing import build_follow, build_undo
 PENDING = "pending"
 ACCEPTED = "accepted"
 REJECTED = "rejected"
+ENDED = "follow-ended"
+"""The kind of notice that tells of a feed which ended what it had accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,29 @@ class FollowedFeed:
     page: int
     pulled: int | None
     error: str | None
+    id: int = 0
+    epoch: str | None = None  # of the last page applied
+    published: int | None = None  # when that page was sealed
+    head_epoch: str | None = None  # how far its outbox said it is when it was last asked
+    head_page: int | None = None
+    tries: int = 0  # that failed, in a row
+    next_try: int = 0
+    halted: str | None = None  # why nothing more is taken until the admin says so
+
+    @property
+    def pages_behind(self) -> int | None:
+        """Return how many pages are missing; None where that is not known."""
+        if self.head_page is None or self.head_epoch is None:
+            return None
+        if self.epoch is None:
+            return self.head_page
+        return self.head_page - self.page if self.epoch == self.head_epoch else None
+
+    def seconds_behind(self, now: int) -> int | None:
+        """Return for how long pages have been missing at most; None where that is not known."""
+        if self.pages_behind is not None and self.pages_behind <= 0:
+            return 0
+        return None if self.published is None else max(0, now - self.published)
 
 
 def request_follow(
@@ -80,15 +108,10 @@ def unfollow(conn: Connection, instance: Instance, name: str, inbox: Url) -> Non
 def list_follows(conn: Connection) -> list[FollowedFeed]:
     """Return every feed that we follow or asked to."""
     c = follows.c
-    rows = conn.execute(
-        select(c.actor_id, c.handle, c.feed, c.state, c.page, c.pulled, c.error).order_by(c.id)
-    )
-    return [
-        FollowedFeed(
-            row.actor_id, row.handle, Feed(row.feed), row.state, row.page, row.pulled, row.error
-        )
-        for row in rows
-    ]
+    columns = (c.actor_id, c.handle, c.feed, c.state, c.page, c.pulled, c.error, c.id, c.epoch)
+    more = (c.published, c.head_epoch, c.head_page, c.tries, c.next_try, c.halted)
+    rows = conn.execute(select(*columns, *more).order_by(c.id))
+    return [FollowedFeed(**{**row, "feed": Feed(row["feed"])}) for row in rows.mappings()]
 
 
 def was_asked(conn: Connection, answer: Answer) -> bool:
@@ -97,14 +120,20 @@ def was_asked(conn: Connection, answer: Answer) -> bool:
     return row is not None and row.follow_id == answer.follow_id
 
 
-def note_answer(conn: Connection, answer: Answer) -> None:
+def note_answer(conn: Connection, answer: Answer, now: int) -> None:
     """Write down what a feed answered to our Follow; an accepted feed is due to be pulled."""
+    row = by_actor(conn, answer.actor)
     state = ACCEPTED if answer.accepted else REJECTED
-    conn.execute(
-        update(follows)
-        .where(follows.c.actor_id == answer.actor, follows.c.follow_id == answer.follow_id)
-        .values(state=state, next_try=0, tries=0, error=None)
-    )
+    if row is None or row.follow_id != answer.follow_id or row.state == state:
+        return
+    values = {"state": state, "next_try": 0, "tries": 0, "error": None}
+    conn.execute(update(follows).where(follows.c.id == row.id).values(**values))
+    if row.state == ACCEPTED:
+        text = (
+            f"{answer.actor} lets us read it no more. Its verdicts here stay until they expire; "
+            "`fediverdict peers unfollow` drops them."
+        )
+        tell(conn, ENDED, text, row.issuer_id, now=now)
 
 
 def by_actor(conn: Connection, actor_id: str) -> Row[Any] | None:

@@ -1,4 +1,4 @@
-"""Who follows our feeds: pending -> approved | rejected; their Undo deletes the row.
+"""Who follows our feeds: pending -> approved | rejected; their Undo, or an admin, deletes it.
 
 A rejection outlives an Undo: else a follower would shed it by undoing and asking again.
 
@@ -103,6 +103,18 @@ def reject(conn: Connection, instance: Instance, actor_id: str, feed: Feed) -> N
     row = _asking(conn, actor_id, feed)
     _stop_pages(conn, row)
     _settle(conn, instance, row, REJECTED)
+
+
+def remove(conn: Connection, instance: Instance, actor_id: str, feed: Feed) -> None:
+    """End that an actor follows a feed, and tell it unless it was told before.
+
+    Nothing is remembered of it, a rejection neither: it may ask again. Raises `NotFound`.
+    """
+    row = _asking(conn, actor_id, feed)
+    _stop_pages(conn, row)
+    if row.state != REJECTED:
+        _settle(conn, instance, row, REJECTED)
+    conn.execute(delete(followers).where(followers.c.id == row.id))
 
 
 def list_followers(conn: Connection, name: str | None = None) -> list[Follower]:

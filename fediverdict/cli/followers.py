@@ -7,7 +7,13 @@ import click
 from sqlalchemy import Connection
 
 from federation.addresses import FEED_NAMES
-from federation.following.followers import Follower, approve, list_followers, reject
+from federation.following.followers import (
+    Follower,
+    approve,
+    list_followers,
+    reject,
+    remove,
+)
 from federation.instance import Instance
 from fediverdict.cli.context import Context, json_option, pass_context, print_json, print_table
 from fediverdict.errors import UsageError
@@ -18,7 +24,7 @@ Settle = Callable[[Connection, Instance, str, Any], None]
 
 @click.group()
 def followers() -> None:
-    """See who follows our feeds, approve and reject them."""
+    """See who follows our feeds; approve, reject and remove them."""
 
 
 @followers.command("list")
@@ -52,6 +58,15 @@ def approve_command(context: Context, follower: str, feed: str | None) -> None:
 def reject_command(context: Context, follower: str, feed: str | None) -> None:
     """Refuse FOLLOWER, also one that was approved before."""
     _settle(context, follower, feed, reject, "rejected")
+
+
+@followers.command("remove")
+@click.argument("follower")
+@click.option("--feed", type=click.Choice(["clean", "flagged"]), help="This feed alone.")
+@pass_context
+def remove_command(context: Context, follower: str, feed: str | None) -> None:
+    """End that FOLLOWER follows us, and tell it; it may ask again, unlike one that is rejected."""
+    _settle(context, follower, feed, remove, "removed")
 
 
 def _settle(context: Context, name: str, feed: str | None, settle: Settle, said: str) -> None:

@@ -12,6 +12,7 @@ from fediverdict.cli.context import Context, json_option, pass_context, print_js
 from fediverdict.cli.peer_options import WEIGHT
 from fediverdict.cli.peer_words import feeds_of, peer_json, peer_row
 from fediverdict.cli.peers_follow import follow
+from fediverdict.cli.peers_resume import resume
 from fediverdict.cli.peers_show import show, suggest
 from fediverdict.cli.peers_trust import suspend, trust
 from fediverdict.parts import build_federation
@@ -24,7 +25,7 @@ def peers() -> None:
     """Follow peers, list them, and say how far each is trusted."""
 
 
-for command in (follow, trust, suspend, show, suggest, block, unblock, blocks):
+for command in (follow, trust, suspend, show, resume, suggest, block, unblock, blocks):
     peers.add_command(command)
 
 

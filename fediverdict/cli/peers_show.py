@@ -16,7 +16,7 @@ from cache.trust.comparing import load_record
 from cache.trust.notices import Notice, mark_read, told
 from cache.trust.track_record import ANY, TrackRecord
 from cache.trust.trust import Peer, list_peers
-from federation.following.follow import FollowedFeed, list_follows
+from federation.following.follow import list_follows
 from fediverdict.cli.context import (
     Context,
     json_option,
@@ -25,8 +25,10 @@ from fediverdict.cli.context import (
     print_table,
     printable,
 )
+from fediverdict.cli.peer_feeds import Exchange, exchange_json, exchange_lines, read_exchange
 from fediverdict.cli.peer_options import find_peer
-from fediverdict.cli.peer_words import feed_words, feeds_of, peer_json
+from fediverdict.cli.peer_overview import show_all
+from fediverdict.cli.peer_words import feeds_of, peer_json
 from fediverdict.config import Config
 from fediverdict.judgement import Judgements
 from scanner.classifiers.engine import is_installed
@@ -42,17 +44,23 @@ class Known:
     peer: Peer
     record: TrackRecord
     notices: list[Notice]
-    feeds: list[FollowedFeed]
+    exchange: Exchange
     pipelines: dict[str, int]  # hex id -> how many of its verdicts are by it
 
 
 @click.command()
-@click.argument("peer")
+@click.argument("peer", required=False)
 @click.option("--mark-read", "mark", is_flag=True, help="Note that its notices were read.")
 @json_option
 @pass_context
-def show(context: Context, peer: str, mark: bool, as_json: bool) -> None:
-    """Show PEER: weights, audits, how often it agreed with us, advice, notices, feeds."""
+def show(context: Context, peer: str | None, mark: bool, as_json: bool) -> None:
+    """Show PEER: weights, audits, how often it agreed with us, advice, notices, feeds, delivery.
+
+    Without PEER: where reading every feed and delivering to every host stand.
+    """
+    if peer is None:
+        show_all(context, as_json=as_json)
+        return
     known = context.store.read_now(_known, peer)
     judgement = context.store.read_now(current_judgement, context.config)
     if as_json:
@@ -84,7 +92,7 @@ def _known(connection: Connection, name: str) -> Known:
         peer,
         load_record(connection, peer.issuer_id),
         told(connection, peer.issuer_id),
-        feeds_of(peer, list_follows(connection)),
+        read_exchange(connection, peer.origin, feeds_of(peer, list_follows(connection))),
         _pipelines(connection, peer.issuer_id),
     )
 
@@ -122,7 +130,8 @@ def _is_audited(judgement: Judgement) -> bool:
 def _json(known: Known, judgement: Judgement) -> dict[str, Any]:
     record, audited = known.record, _is_audited(judgement)
     return {
-        **peer_json(known.peer, known.feeds),
+        **peer_json(known.peer, known.exchange.feeds),
+        **exchange_json(known.exchange, int(time.time())),
         "audits": {
             "state": "audited" if audited else UNAUDITED,
             "rate": known.peer.trust.audit_rate if audited else 0.0,
@@ -188,8 +197,8 @@ def _print(known: Known, judgement: Judgement) -> None:
     for one in advise(trust, known.record):
         click.echo(f"advice: {_command(peer, one)}    # {_why(one)}")
     _print_pipelines(known, judgement)
-    for feed in known.feeds:
-        click.echo(f"feed {printable(feed_words(feed))}")
+    for line in exchange_lines(known.exchange, int(time.time())):
+        click.echo(line)
     for notice in known.notices:
         when = time.strftime("%Y-%m-%d %H:%MZ", time.gmtime(notice.created))
         new = "" if notice.read else " (unread)"

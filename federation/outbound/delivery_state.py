@@ -1,0 +1,57 @@
+"""How deliveries to a host go, for an admin to see; changes nothing."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, select
+
+from cache.storage.feed_tables import deliveries, followers, is_waiting
+from cache.storage.peer_tables import hosts
+from federation.outbound.hosts import Host, read_host
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryState:
+    """What waits for an origin and how it answered lately; times in epoch seconds."""
+
+    origin: str
+    host: Host
+    waiting: int = 0
+    oldest: int | None = None  # when the first that waits was written
+    dropped: int = 0
+    succeeded: int | None = None
+    error: str | None = None  # of the last failure; of the last drop, where none is newer
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing waits, was dropped, or fails."""
+        return not (self.waiting or self.dropped or self.host.failures)
+
+
+def delivery_state(conn: Connection, origin: str) -> DeliveryState:
+    """Return how deliveries to an origin go."""
+    c = deliveries.c
+    mine = c.origin == origin
+    waiting, oldest = conn.execute(
+        select(func.count(), func.min(c.created)).where(is_waiting, mine)
+    ).one()
+    dropped = select(c.error).where(mine, c.state == "dropped").order_by(c.id.desc())
+    errors = list(conn.execute(dropped).scalars())
+    known = select(hosts.c.succeeded, hosts.c.error).where(hosts.c.origin == origin)
+    row = conn.execute(known).first()
+    return DeliveryState(
+        origin,
+        read_host(conn, origin),
+        waiting,
+        oldest,
+        len(errors),
+        row.succeeded if row else None,
+        (row.error if row else None) or (errors[0] if errors else None),
+    )
+
+
+def delivery_states(conn: Connection) -> list[DeliveryState]:
+    """Return every origin that follows us, or that something waits for."""
+    mine = select(followers.c.origin)
+    theirs = select(deliveries.c.origin)
+    origins = conn.execute(mine.union(theirs)).scalars()
+    return [delivery_state(conn, origin) for origin in sorted(origins)]
