@@ -17,12 +17,13 @@ from cache.verdict import Basis, Feed
 from federation import addresses
 from federation.actors import actor, webfinger
 from federation.origin import Origin
-from federation.signing import keys
-from federation.signing.cavage import sign_request
+from federation.signing import cavage, keys, message_signatures
+from federation.signing.identity import Scheme
 from federation.wire import activity, composing, outbox, proof
 from federation.wire.attestation import AttestationHead, seal_attestation
 from federation.wire.page import EpochEnd, PageHead, digest, seal_page
 from federation.wire.row import Attestation
+from tests.fakes import signatures
 from tests.federation.samples import DESCRIPTION, PIPELINE, RULES, picture
 
 ACTIVITY = "application/activity+json"
@@ -48,6 +49,10 @@ class Peer:
         self.answers = {}  # path -> handler that answers instead
         self.requests = []
         self.received = []
+        self.takes = None  # schemes that it takes; it verifies what is signed, and answers 401
+        self.refuses_with = 401
+        self.knocks = []  # schemes of the signed requests that it verified, with the outcome
+        self._their_keys = {}
 
     async def start(self, port=None):
         app = web.Application(client_max_size=10**7)
@@ -77,6 +82,8 @@ class Peer:
 
     async def _answer(self, request):
         self.requests.append((request.method, request.path))
+        if self.takes is not None and not await self._is_taken(request):
+            return web.Response(status=self.refuses_with)
         if request.path in self.answers:
             return await self.answers[request.path](request)
         if request.method == "POST":
@@ -110,6 +117,27 @@ class Peer:
         if pages:
             head = outbox.OutboxHead(self.epochs[feed], 1, len(pages), digest(pages[-1]))
         return outbox.build_outbox(self.feed_id(feed), head)
+
+    async def _is_taken(self, request):
+        """Verify a signed request by hand; who fetches may leave his name out, who posts not."""
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        scheme = signatures.scheme_of(headers)
+        if scheme is None:
+            return request.method == "GET"
+        url, key_id = f"{self.base}{request.raw_path}", signatures.key_id_of(headers)
+        body, key = await request.read(), await self._their_key(key_id)
+        good = signatures.holds(request.method, url, headers, body, key)
+        taken = good and scheme in self.takes
+        self.knocks.append((scheme, taken))
+        return taken
+
+    async def _their_key(self, key_id):
+        if key_id not in self._their_keys:
+            async with self.session.get(key_id.partition("#")[0]) as answer:
+                key = json.loads(await answer.read())["publicKey"]
+            assert key["id"] == key_id
+            self._their_keys[key_id] = keys.rsa_from_pem(key["publicKeyPem"])
+        return self._their_keys[key_id]
 
     # --- what it publishes -------------------------------------------------------------------
     def publish(self, rows, feed=Feed.CLEAN, key=None, keep=True):
@@ -180,27 +208,38 @@ class Peer:
     async def create(self, ours, page, **more):
         return await self.send(ours, composing.build_create(page), **more)
 
-    async def send(self, ours, sent, path="/inbox", signer=None, key=None, body=None, **headers):
+    async def send(
+        self,
+        ours,
+        sent,
+        path="/inbox",
+        signer=None,
+        key=None,
+        body=None,
+        scheme=Scheme.CAVAGE,
+        **headers,
+    ):
         """POST an activity, signed by its actor; `body` is swapped in after signing."""
         url = f"{ours.base}{path}"
         data = sent if isinstance(sent, bytes) else composing.to_bytes(sent)
         who = signer or (json.loads(data)["actor"] if isinstance(sent, bytes) else sent["actor"])
-        signed = sign_request(
-            "POST", url, data, key or self.rsa, keys.main_key_id(who), self.clock()
-        )
+        signed = self.signed("POST", url, data, who, key, scheme)
         signed |= {name.replace("_", "-"): value for name, value in headers.items()}
         signed = {name: value for name, value in signed.items() if value is not None}
         async with self.session.post(url, data=body or data, headers=signed) as answer:
             return answer.status
 
-    async def get(self, url, signer=None, key=None, method="GET", sign=True):
+    async def get(self, url, signer=None, key=None, method="GET", sign=True, scheme=Scheme.CAVAGE):
         """Fetch a URL as the instance actor; returns (status, headers, body)."""
-        headers = {}
-        if sign:
-            key_id = keys.main_key_id(signer or self.id)
-            headers = sign_request(method, url, None, key or self.rsa, key_id, self.clock())
+        headers = self.signed(method, url, None, signer, key, scheme) if sign else {}
         async with self.session.request(method, url, headers=headers) as answer:
             return answer.status, dict(answer.headers), await answer.read()
+
+    def signed(self, method, url, body, signer=None, key=None, scheme=Scheme.CAVAGE):
+        """Return the headers that sign a request of an actor of this peer, in either scheme."""
+        of_scheme = message_signatures if scheme == Scheme.RFC9421 else cavage
+        key_id = keys.main_key_id(signer or self.id)
+        return of_scheme.sign_request(method, url, body, key or self.rsa, key_id, self.clock())
 
 
 def reply(document, content_type=ACTIVITY, **more):
