@@ -121,6 +121,13 @@ class NotFound(FederationError):
     public = "Not found."
 
 
+class Gone(FederationError):
+    """What stood at this address was dropped for good; told to those who may read it only."""
+
+    status = 410
+    public = "Gone."
+
+
 class TooManyRequests(FederationError):
     """A peer asks more often than its limit allows."""
 
@@ -133,6 +140,12 @@ class TooManyQuestions(TooManyRequests):
     """A follower asks for more single attestations a minute than its limit allows."""
 
     retry_seconds = 60
+
+
+class TooManyDisputes(TooManyRequests):
+    """A peer disputes more attestations a day than its limit allows, or too many wait."""
+
+    retry_seconds = 3_600
 
 
 class PastQuota(TooManyRequests):

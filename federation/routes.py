@@ -18,6 +18,7 @@ from federation.documents import Documents
 from federation.errors import (
     BadRequest,
     FederationError,
+    Gone,
     NotFound,
     TooLarge,
     TooManyRequests,
@@ -27,6 +28,7 @@ from federation.errors import (
 from federation.instance import Instance
 from federation.outbound import media
 from federation.publishing.answering import Question
+from federation.publishing.library import Served
 from federation.receiving.inbox import Inbox
 from federation.signing.request import Request
 from federation.wire.strictjson import JsonObject
@@ -66,6 +68,8 @@ class Routes:
             "/feeds/{name}": self.actor,
             "/feeds/{name}/outbox": self.outbox,
             "/feeds/{name}/followers": self.followers,
+            "/feeds/{name}/snapshot": self.manifest,
+            "/feeds/{name}/snapshot/{place}/{part}": self.part,
             "/feeds/{name}/{epoch}/pages/{page}": self.page,
             "/attestations/{name}": self.attestation,
             "/attestations/{name}/{seq}": self.attestation,
@@ -106,13 +110,27 @@ class Routes:
         return _json(await self._documents.followers(_name(request)))
 
     async def page(self, request: web.Request) -> web.Response:
-        """Answer an approved follower with a signed page."""
+        """Answer an approved follower with a signed page, or several merged."""
         where = request.match_info
-        text = await self._documents.page(
+        found = await self._documents.page(
             _signable(request), where["name"], where["epoch"], where["page"]
         )
-        body = text.encode()
-        return web.Response(body=body, content_type=media.ACTIVITY, headers=PRIVATE)
+        if isinstance(found, Served):
+            return _served(found)
+        return web.Response(status=303, headers={"Location": found, **PRIVATE})
+
+    async def manifest(self, request: web.Request) -> web.Response:
+        """Answer an approved follower with the manifest of the newest snapshot."""
+        name = request.match_info["name"]
+        return _served(await self._documents.manifest(_signable(request), name))
+
+    async def part(self, request: web.Request) -> web.Response:
+        """Answer an approved follower with a part of a snapshot."""
+        where = request.match_info
+        found = await self._documents.part(
+            _signable(request), where["name"], where["place"], where["part"]
+        )
+        return _served(found)
 
     async def attestation(self, request: web.Request) -> web.Response:
         """Answer an approved follower with what a feed says of one picture."""
@@ -125,11 +143,20 @@ class Routes:
         """Take down an activity: 202, or the reason why not."""
         if "name" in request.match_info:
             self._documents.actor(request.match_info["name"])
-        body = await self._body(request)
+        with self._inbox.counted():
+            await self._take(request)
+        return web.Response(status=202)
+
+    async def _take(self, request: web.Request) -> None:
         if not media.fits(media.Kind.ACTIVITY, request.headers.get("Content-Type")):
             raise WrongContentType("an activity comes as application/activity+json")
-        await self._inbox.receive(_signable(request, body))
-        return web.Response(status=202)
+        if (request.content_length or 0) > self._activity_bytes:
+            raise TooLarge(f"an activity has at most {self._activity_bytes} bytes")
+        forwarded = request.headers.getall("X-Forwarded-For", ())
+        network = self._inbox.network_of(request.remote, forwarded)
+        with self._inbox.bodies.taken(network):
+            body = await self._body(request)
+            await self._inbox.receive(_signable(request, body), network)
 
     async def _body(self, request: web.Request) -> bytes:
         """Read the body within its time; one that breaks off or cannot be unpacked is malformed."""
@@ -173,7 +200,7 @@ async def _expect(request: web.Request) -> None:
 
 
 def _problem(error: FederationError) -> web.Response:
-    headers = PRIVATE if isinstance(error, NotFound) else {}
+    headers = PRIVATE if isinstance(error, NotFound | Gone) else {}
     if isinstance(error, TooManyRequests):
         headers = {"Retry-After": str(error.retry_seconds)}
     document = {"type": "about:blank", "title": error.public, "status": error.status}
@@ -190,6 +217,13 @@ def _json(
 ) -> web.Response:
     body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
     return web.Response(body=body, content_type=content_type, headers=headers)
+
+
+def _served(document: Served) -> web.Response:
+    headers = {**PRIVATE, "Vary": "Accept-Encoding"}
+    if document.zipped:
+        headers["Content-Encoding"] = "gzip"
+    return web.Response(body=document.body, content_type=media.ACTIVITY, headers=headers)
 
 
 def _name(request: web.Request) -> str:

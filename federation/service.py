@@ -38,17 +38,22 @@ from federation.outbound.delivery import Deliverer
 from federation.publishing.answering import Answers
 from federation.publishing.feeds import Feeds
 from federation.publishing.head import HeadFile
+from federation.publishing.library import Library
+from federation.publishing.upkeep import TURN_SECONDS, Upkeep
 from federation.reading.asking import Asking
 from federation.reading.heads import Heads
 from federation.reading.pull import Puller, pull_all_soon
+from federation.receiving.disputes import forget_disputes
+from federation.receiving.effects import Effects, pull_soon
 from federation.receiving.inbox import Inbox
-from federation.receiving.queue import Queue, pull_soon
+from federation.receiving.queue import Queue
 from federation.routes import Routes
 from federation.settings import FederationSettings, FeedSettings
 from federation.signing.knocks import Knocks
 from federation.signing.verifying import Verifier
 
 _log = logging.getLogger(__name__)
+_TIDY_ROWS = 1_000  # forgotten in one transaction
 _TIDY_SECONDS = 3_600
 
 
@@ -81,13 +86,18 @@ class Federation:
         verifier = Verifier(self.actors, instance)
         self.feeds = Feeds(store, instance, feed_settings, rules or {}, HeadFile(state_dir))
         self.inbox = Inbox(store, verifier, instance, settings, self.blocks)
-        self.heads = Heads()
-        self.queue = Queue(store, self.actors, verifier, self.heads, instance, settings)
+        self.heads = Heads(store, self.actors, instance, settings)
+        effects = Effects(self.actors, verifier, self.heads, instance, settings)
+        self.queue = Queue(store, effects, instance, settings)
         self.deliverer = Deliverer(store, self.client, settings, instance, self.feeds.note_heads)
         self.puller = Puller(store, self.client, self.actors, verifier, instance, settings)
         answers = Answers(store, instance, self.feeds, settings.attestations_per_minute)
+        self.library = Library(
+            store, instance, settings.served_bytes, settings.merged_per_minute
+        )
+        self.upkeep = Upkeep(store, instance)
         documents = Documents(
-            store, instance, self.feeds, verifier, answers, self.blocks
+            store, instance, self.feeds, verifier, answers, self.library, self.blocks
         )
         self.asking = Asking(store, self.client, self.actors, verifier, instance, settings)
         version = metadata.version("fediverdict")
@@ -127,6 +137,13 @@ class Federation:
         self._tasks = [
             *(asyncio.create_task(_forever(step, poll), name=name) for name, step in loops.items()),
             asyncio.create_task(_forever(self._tidy, _TIDY_SECONDS), name="tidy"),
+            asyncio.create_task(
+                _forever(self._while_it_lives(self.heads.tell), self._settings.heads_seconds),
+                name="heads",
+            ),
+            asyncio.create_task(
+                _forever(self._while_it_lives(self.upkeep.run_once), TURN_SECONDS), name="upkeep"
+            ),
         ]
 
     async def stop(self) -> None:
@@ -137,6 +154,7 @@ class Federation:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         self._tasks = []
+        await self.library.close()
         await self.asking.close()
         await self.client.close()
 
@@ -151,6 +169,8 @@ class Federation:
     async def _tidy(self) -> None:
         await self.queue.tidy()
         await self.deliverer.tidy()
+        while await self._store.write(forget_disputes, self._instance.clock(), _TIDY_ROWS):
+            pass
 
     async def follow(self, name: str, defaults: PeerDefaults) -> str:
         """Ask to follow the feed `name` (`clean@host` or URL) and return the follow's state."""

@@ -56,8 +56,10 @@ class FederationSettings(BaseModel):
     inbox_keep_seconds: int = Field(default=604_800, ge=7_200)  # ids kept to know a replay by
     acting_at_once: int = Field(default=8, ge=1)  # actors whose activities are acted on
     bodies_at_once: int = Field(default=256, ge=1)  # inbound bodies that are still arriving
+    proxies: int = Field(default=0, ge=0)  # reverse proxies before us that add to X-Forwarded-For
     activities_per_minute: int = Field(default=240, ge=1)  # taken from one peer
     activity_bytes_per_minute: int = Field(default=16_777_216, ge=1_024)  # from one peer, decoded
+    wrong_signatures_per_minute: int = Field(default=30, ge=1)  # of one network in one peer's name
     strangers_per_minute: int = Field(default=60, ge=1)  # activities of all strangers together
     poll_seconds: float = Field(default=1.0, gt=0)  # how often the loops look for work
     delivery_tries: int = Field(default=16, ge=1)
@@ -70,7 +72,14 @@ class FederationSettings(BaseModel):
     retry_seconds: int = Field(default=30, ge=1)  # first wait after a failure, then doubled
     retry_seconds_max: int = Field(default=43_200, ge=1)
     pull_seconds: int = Field(default=900, ge=1)  # how often a followed feed is asked
+    pull_documents: int = Field(default=1_000, ge=2)  # fetched of one feed before others get a turn
+    pull_bytes: int = Field(default=268_435_456, ge=1_024)  # of those, decoded
+    snapshot_pages: int = Field(default=64, ge=0)  # of a new feed; for more its snapshot is read
+    heads_seconds: int = Field(default=3_600, ge=1)  # how often heads of feeds are told to peers
     attestations_per_minute: int = Field(default=600, ge=1)  # answered to one follower
+    merged_per_minute: int = Field(default=300, ge=1)  # and parts of snapshots, to one follower
+    served_bytes: int = Field(default=33_554_432, ge=0)  # of our feeds, kept for who asks next
+    disputes_per_day: int = Field(default=20, ge=0)  # attestations that one peer may dispute
     breaker_failures: int = Field(default=3, ge=1)  # in a row, after which an origin is left alone
     breaker_seconds: int = Field(default=60, ge=1)  # for so long at first, then doubled
     breaker_seconds_max: int = Field(default=3_600, ge=1)

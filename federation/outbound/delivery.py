@@ -51,7 +51,9 @@ UNSIGNED_TRIES: Final = 6
 AWAY_SECONDS: Final = 30 * 86_400
 """A page is not given up sooner, however often its host failed (one row a feed and inbox)."""
 
-_ROWS_A_TURN = 50  # of one host before others get their turn
+ROWS_A_TURN: Final = 50
+"""Rows that one host is sent before others get their turn."""
+
 _NOTED = 1_000  # pages whose head is known to be noted
 _TIDY_ROWS = 1_000  # forgotten in one transaction
 
@@ -127,13 +129,13 @@ class Deliverer:
         """Send what waits for a host, in order, up to the end of its turn."""
         clock = asyncio.get_running_loop().time
         ends = clock() + self._settings.fetch_seconds
-        for sent in range(_ROWS_A_TURN):
+        for sent in range(ROWS_A_TURN):
             row = await self._store.read(waiting.next_of, origin)
             if row is None:
                 return sent
             if not await self._send(row) or clock() >= ends:
                 return sent + 1
-        return _ROWS_A_TURN
+        return ROWS_A_TURN
 
     async def _send(self, row: Delivery) -> bool:
         """Send one row and write down what came of it; False ends the turn of its host."""

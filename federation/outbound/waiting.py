@@ -124,8 +124,9 @@ def next_of(conn: Connection, origin: str) -> Delivery | None:
     row = conn.execute(query).first()
     if row is None:
         return None
-    *plain, feed = row
-    return Delivery(*plain, None if feed is None else Feed(feed))
+    feed = None if row.feed is None else Feed(row.feed)
+    url, body = Url(row.inbox), row.body
+    return Delivery(row.id, row.origin, row.activity_id, url, body, row.tries, row.created, feed)
 
 
 def same(row: Delivery) -> ColumnElement[bool]:

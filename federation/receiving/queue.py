@@ -1,54 +1,41 @@
-"""Acts on what the inbox took down, oldest first, each row in one transaction with its effects.
+"""Acts on what the inbox took down: actors side by side, each one's rows in the order they came.
 
 A row's life:  received -> done | failed (kept with its error, its body dropped)
 
-Acting twice does no harm, and a crash in between acts again. What cannot be done now (the
-actor cannot be asked) is tried again later; what will never work is marked failed.
+Each row is acted on in one transaction with its effects (`effects.py`), so a crash anywhere loses
+nothing, and one in between acts again, which does no harm. What cannot be done now (the actor
+cannot be asked) is tried again later, and what the same actor sent after it waits for it: an Undo
+must not overtake its Follow. What will never work is marked failed. Ids of rows acted on are kept
+for `inbox_keep_seconds` to know a replay by, the newest `inbox_kept_rows` of them at most.
 """
 
 import json
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 
 from cache.errors import CacheError
 from cache.storage.database import Store
-from cache.storage.feed_tables import early_retractions, follows, inbox
-from federation.actors.actors import Actors
-from federation.actors.changing import forget_actor, note_update
+from cache.storage.feed_tables import early_retractions, inbox, is_received
+from cache.storage.rows import batches
 from federation.errors import FederationError, FetchFailed, TooManyRequests
-from federation.following import follow
-from federation.following.followers import forget_follower, note_follow
 from federation.instance import Instance
+from federation.origin import Url, origin_of
 from federation.outbound.backoff import backoff_seconds
-from federation.reading.applying import apply_page
-from federation.reading.heads import Heads
-from federation.receiving.disputes import note_dispute
+from federation.receiving.effects import Effect, Effects
 from federation.receiving.inbox import RECEIVED
 from federation.settings import FederationSettings
-from federation.signing.verifying import Verifier
-from federation.wire.activity import (
-    AnnounceHeads,
-    AnnouncePage,
-    Answer,
-    CreatePage,
-    DeleteActor,
-    Flag,
-    Follow,
-    Ignored,
-    UndoFollow,
-    UpdateActor,
-    parse_activity,
-)
-from federation.wire.chain import Step
-from federation.wire.page import VerifiedPage
+from federation.turns import Turns
+from federation.wire.activity import parse_activity
 
 _log = logging.getLogger(__name__)
-_ROWS_A_TURN = 100
+ROWS_A_TURN: Final = 50
+"""Rows of one actor that are acted on before others get their turn."""
 
-Effect = Callable[[Connection], object]
+_MAX_DUE = 1_000  # actors looked at in one turn
+_TIDY_ROWS = 1_000  # forgotten in one transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,142 +43,139 @@ class Received:
     """A row of the inbox that waits to be acted on."""
 
     id: int
+    activity_id: str
     body: str
     tries: int
 
 
 class Queue:
-    """Acts on received rows."""
+    """Acts on received rows; `effects` say what each does."""
 
     def __init__(
-        self,
-        store: Store,
-        actors: Actors,
-        verifier: Verifier,
-        heads: Heads,
-        instance: Instance,
-        settings: FederationSettings,
+        self, store: Store, effects: Effects, instance: Instance, settings: FederationSettings
     ) -> None:
         self._store = store
-        self._actors = actors
-        self._heads = heads
-        self._verifier = verifier
+        self._effects = effects
         self._instance = instance
         self._settings = settings
+        self._turns = Turns(settings.acting_at_once, settings.poll_seconds)
 
     async def run_once(self) -> int:
-        """Act on the rows that are due; return how many."""
-        rows = await self._store.read(_due, self._instance.clock())
-        for row in rows:
-            await self._act(row)
-        return len(rows)
+        """Act until nothing is due; return how many rows were acted on."""
+        return await self._turns.run(self._due, self._act_for)
 
     async def tidy(self) -> None:
         """Forget ids that no replay can use any more, and retractions of what has expired."""
-        now = self._instance.clock()
-        await self._store.write(_forget, now - self._settings.inbox_keep_seconds, now)
+        now, settings = self._instance.clock(), self._settings
+        before, keep = now - settings.inbox_keep_seconds, settings.inbox_kept_rows
+        while await self._store.write(_forget, before, keep, _TIDY_ROWS):
+            pass
+        await self._store.write(_forget_retractions, now)
+
+    async def _due(self) -> list[str]:
+        return await self._store.read(_due_actors, self._instance.clock())
+
+    async def _act_for(self, actor_id: str) -> int:
+        """Act on what an actor sent, in order, up to the end of its turn."""
+        for acted in range(ROWS_A_TURN):
+            row = await self._store.read(_next_of, actor_id, self._instance.clock())
+            if row is None:
+                return acted
+            await self._act(row)
+        return ROWS_A_TURN
 
     async def _act(self, row: Received) -> None:
+        """Act on one row and write down what came of it."""
+        http = self._settings.allow_private_addresses
         try:
-            effect = await self._effect(row.body)
-            await self._store.write(_do, row.id, effect)
+            effect = await self._effects.of(parse_activity(json.loads(row.body), allow_http=http))
+            await self._store.write(_do, row, effect)
         except (FetchFailed, TooManyRequests, CacheError) as error:
             await self._later(row, str(error))
         except FederationError as error:
             _log.warning("failed: %s", error, extra={"action": "inbox_failed", "row": row.id})
-            await self._store.write(_fail, row.id, str(error))
+            await self._store.write(_end, row, "failed", str(error))
         except Exception as error:  # noqa: BLE001  # a fault of ours must not stop the queue
             _log.exception("inbox row %s", row.id, extra={"action": "inbox_fault"})
             await self._later(row, type(error).__name__)
 
-    async def _effect(self, body: str) -> Effect:
-        http = self._settings.allow_private_addresses
-        activity = parse_activity(json.loads(body), allow_http=http)
-        match activity:
-            case Follow():
-                actor = await self._actors.get(activity.actor)
-                return lambda conn: note_follow(
-                    conn, self._instance, self._settings, activity, actor
-                )
-            case Answer():
-                return lambda conn: follow.note_answer(conn, activity)
-            case UndoFollow():
-                return lambda conn: forget_follower(conn, activity)
-            case CreatePage():
-                actor = await self._actors.get(activity.actor)
-                page = await self._verifier.page_of(activity.page, actor)
-                return lambda conn: _take_page(conn, page, self._instance.clock())
-            case AnnouncePage():
-                return lambda conn: pull_soon(conn, activity.actor)
-            case AnnounceHeads():
-                return await self._heads.compare(activity)
-            case UpdateActor():
-                actor = await self._actors.refetch(activity.actor)
-                return lambda conn: note_update(conn, actor)
-            case DeleteActor():
-                return lambda conn: forget_actor(conn, activity.actor)
-            case Flag():
-                return lambda conn: note_dispute(conn, self._instance, activity)
-            case Ignored():
-                return lambda _: None
-
     async def _later(self, row: Received, error: str) -> None:
         if row.tries + 1 >= self._settings.inbox_tries:
-            await self._store.write(_fail, row.id, error)
+            await self._store.write(_end, row, "failed", error)
             return
         wait = backoff_seconds(row.tries, self._settings, 0.5)
         await self._store.write(_postpone, row, self._instance.clock() + wait, error)
 
 
-def pull_soon(conn: Connection, actor_id: str) -> None:
-    """Let the pull loop ask a followed feed at its next turn."""
-    conn.execute(update(follows).where(follows.c.actor_id == actor_id).values(next_try=0))
-
-
-def _take_page(conn: Connection, page: VerifiedPage, now: int) -> None:
-    """Apply a page that comes next; one that does not makes us pull what is missing."""
-    feed_id = page.page.head.feed_id
-    row = follow.by_actor(conn, feed_id)
-    if row is None:
-        return
-    if apply_page(conn, row.id, page, now) not in (Step.NEXT, Step.NEW_EPOCH, Step.KNOWN):
-        pull_soon(conn, feed_id)
-
-
-def _due(conn: Connection, now: int) -> list[Received]:
-    rows = (
-        select(inbox.c.id, inbox.c.body, inbox.c.tries)
-        .where(inbox.c.state == RECEIVED, inbox.c.next_try <= now)
-        .order_by(inbox.c.id)
-        .limit(_ROWS_A_TURN)
+def _due_actors(conn: Connection, now: int) -> list[str]:
+    """Return whose oldest row is due, the oldest of all first."""
+    c = inbox.c
+    oldest = (
+        select(func.min(c.id).label("id"))
+        .where(is_received)
+        .group_by(c.origin, c.actor_id)
+        .subquery()
     )
-    return [Received(*row) for row in conn.execute(rows)]
+    query = (
+        select(c.actor_id)
+        .join(oldest, oldest.c.id == c.id)
+        .where(c.next_try <= now)
+        .order_by(c.id)
+        .limit(_MAX_DUE)
+    )
+    return list(conn.execute(query).scalars())
 
 
-def _do(conn: Connection, row_id: int, effect: Effect) -> None:
+def _next_of(conn: Connection, actor_id: str, now: int) -> Received | None:
+    """Return the oldest row of an actor, if it is due."""
+    c = inbox.c
+    oldest = (
+        select(c.id, c.activity_id, c.body, c.tries, c.next_try)
+        .where(is_received, c.origin == origin_of(Url(actor_id)), c.actor_id == actor_id)
+        .order_by(c.id)
+        .limit(1)
+    )
+    row = conn.execute(oldest).first()
+    if row is None or row.next_try > now:
+        return None
+    return Received(row.id, row.activity_id, row.body, row.tries)
+
+
+def _do(conn: Connection, row: Received, effect: Effect) -> None:
     """Act on a row, unless another process did so since it was read."""
-    state = conn.scalar(select(inbox.c.state).where(inbox.c.id == row_id))
-    if state != RECEIVED:
+    state = select(inbox.c.state).where(_same(row)).with_for_update()
+    if conn.scalar(state) != RECEIVED:
         return
     effect(conn)
-    _end(conn, row_id, "done", None)
+    _end(conn, row, "done", None)
 
 
-def _fail(conn: Connection, row_id: int, error: str) -> None:
-    _end(conn, row_id, "failed", error)
-
-
-def _end(conn: Connection, row_id: int, state: str, error: str | None) -> None:
+def _end(conn: Connection, row: Received, state: str, error: str | None) -> None:
     values = {"state": state, "error": error, "body": ""}
-    conn.execute(update(inbox).where(inbox.c.id == row_id).values(**values))
+    conn.execute(update(inbox).where(is_received, _same(row)).values(**values))
 
 
 def _postpone(conn: Connection, row: Received, next_try: int, error: str) -> None:
     values = {"tries": row.tries + 1, "next_try": next_try, "error": error}
-    conn.execute(update(inbox).where(inbox.c.id == row.id).values(**values))
+    conn.execute(update(inbox).where(is_received, _same(row)).values(**values))
 
 
-def _forget(conn: Connection, before: int, now: int) -> None:
-    ended = inbox.c.state != RECEIVED
-    conn.execute(delete(inbox).where(ended, inbox.c.received < before))
+def _same(row: Received) -> ColumnElement[bool]:
+    """Name the row that was read: SQLite gives the id of a deleted last row to the next one."""
+    return (inbox.c.id == row.id) & (inbox.c.activity_id == row.activity_id)
+
+
+def _forget(conn: Connection, before: int, keep: int, limit: int) -> int:
+    """Forget at most `limit` ended rows that are older, or beyond the newest `keep`."""
+    c = inbox.c
+    ended = select(c.id).where(c.state != RECEIVED)
+    beyond = ended.order_by(c.id.desc()).limit(limit).offset(keep)
+    ids = set(conn.execute(beyond).scalars())
+    ids |= set(conn.execute(ended.where(c.received < before).limit(limit)).scalars())
+    for some in batches(sorted(ids)):
+        conn.execute(delete(inbox).where(c.id.in_(some)))
+    return len(ids)
+
+
+def _forget_retractions(conn: Connection, now: int) -> None:
     conn.execute(delete(early_retractions).where(early_retractions.c.expires < now))

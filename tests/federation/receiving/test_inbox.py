@@ -270,7 +270,7 @@ async def test_a_host_that_follows_and_undoes_without_end_is_stopped(ours, peer,
 async def test_a_row_that_another_process_acted_on_is_not_acted_on_again(ours, peer):
     await peer.follow(ours)
     queue = ours.federation.queue
-    row = (await ours.store.read(queue_module._due, ours.clock()))[0]
+    row = await ours.store.read(queue_module._next_of, peer.id, ours.clock())
     await queue.run_once()
     undone = activity.Follow(ours.rows(followers)[0].follow_id, peer.id, ours.feed_id())
     await peer.send(ours, composing.build_undo(f"{peer.id}/undo/1", undone))
