@@ -1,8 +1,8 @@
 """What our actors show to whoever asks, and pages and attestations for approved followers.
 
-Decides who may read a page or a single attestation: an approved follower of that very feed, by a
-signed GET. Everyone else gets `NotFound`, whether there is something or not, and nothing is fetched
-for strangers.
+Decides who may read pages, snapshots and single attestations: an approved follower of that very
+feed, by a signed GET. Everyone else gets `NotFound`, whether there is something or not, and nothing
+is fetched for strangers.
 """
 
 from sqlalchemy import Connection, select
@@ -16,17 +16,15 @@ from federation.following.followers import APPROVED, count_approved
 from federation.instance import Instance
 from federation.origin import Url, origin_of
 from federation.outbound.blocking import Blocks
-from federation.publishing import feed_log
 from federation.publishing.answering import Answers, Question
 from federation.publishing.feeds import Feeds
-from federation.signing.request import Request
+from federation.publishing.library import Library, Reader, Served, takes_gzip
+from federation.publishing.outboxes import Outboxes
+from federation.signing.request import Request, headers_of
 from federation.signing.sender import key_ids_of
 from federation.signing.verifying import Verifier
 from federation.wire import outbox
-from federation.wire.epoch import is_epoch
 from federation.wire.strictjson import JsonObject
-
-_MAX_PAGE_DIGITS = 9
 
 
 class Documents:
@@ -39,6 +37,7 @@ class Documents:
         feeds: Feeds,
         verifier: Verifier,
         answers: Answers,
+        library: Library,
         blocks: Blocks,
     ) -> None:
         self._store = store
@@ -46,6 +45,8 @@ class Documents:
         self._feeds = feeds
         self._verifier = verifier
         self._answers = answers
+        self._library = library
+        self._outboxes = Outboxes(store, instance)
         self._blocks = blocks
 
     def actor(self, name: str) -> JsonObject:
@@ -58,7 +59,7 @@ class Documents:
         _known(name)
         head = None
         if name in addresses.FEEDS:
-            head = await self._store.read(feed_log.outbox_head, addresses.FEEDS[name])
+            head = await self._outboxes.head(addresses.FEEDS[name])
             await self._feeds.note_heads()
         return outbox.build_outbox(self._id(name), head)
 
@@ -69,29 +70,41 @@ class Documents:
         count = await self._store.read(count_approved, feed) if feed else 0
         return outbox.build_followers(self._id(name), count)
 
-    async def page(self, request: Request, name: str, epoch: str, page: str) -> str:
-        """Return a signed page as text, for an approved follower of its feed alone."""
-        feed = addresses.FEEDS.get(name)
-        if feed is None or await self._reader(request, feed) is None:
-            raise NotFound("no approved follower of this feed asks")
-        if not is_epoch(epoch) or not _is_page_number(page):
-            raise NotFound("there is no such page")
-        text = await self._store.read(feed_log.page_text, feed, epoch, int(page))
-        if text is None:
-            raise NotFound("there is no such page")
+    async def page(self, request: Request, name: str, epoch: str, page: str) -> Served | Url:
+        """Return a page, or pages `<first>-<last>` merged, or where these stand instead.
+
+        For an approved follower of the feed alone, and so are `manifest` and `part`.
+        """
+        reader = await self._approved(request, name)
+        found = await self._library.page(reader, epoch, page)
         await self._feeds.note_heads()
-        return text
+        return found
+
+    async def manifest(self, request: Request, name: str) -> Served:
+        """Return the signed manifest of the newest snapshot."""
+        found = await self._library.manifest(await self._approved(request, name))
+        await self._feeds.note_heads()
+        return found
+
+    async def part(self, request: Request, name: str, place: str, part: str) -> Served:
+        """Return part `part` of the snapshot at `place`, `<epoch>-<page>`."""
+        return await self._library.part(await self._approved(request, name), place, part)
 
     async def attestation(self, request: Request, name: str, question: Question) -> JsonObject:
         """Return what a feed says now of one picture, for an approved follower of it alone.
 
         Raises `TooManyQuestions` for one that asks too often.
         """
+        reader = await self._approved(request, name)
+        return await self._answers.answer(reader.feed, question, reader.actor_id)
+
+    async def _approved(self, request: Request, name: str) -> Reader:
+        """Return who asks; raises `NotFound` for all but approved followers of the feed."""
         feed = addresses.FEEDS.get(name)
-        reader = None if feed is None else await self._reader(request, feed)
-        if feed is None or reader is None:
+        actor_id = None if feed is None else await self._reader(request, feed)
+        if feed is None or actor_id is None:
             raise NotFound("no approved follower of this feed asks")
-        return await self._answers.answer(feed, question, reader)
+        return Reader(actor_id, feed, takes_gzip(headers_of(request).get("accept-encoding", "")))
 
     async def _reader(self, request: Request, feed: Feed) -> Url | None:
         """Return which of the approved followers of the key's origin signed the request."""
@@ -118,10 +131,6 @@ class Documents:
             if name in addresses.FEEDS
             else (self._instance.id)
         )
-
-
-def _is_page_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= _MAX_PAGE_DIGITS
 
 
 def _known(name: str) -> None:

@@ -96,8 +96,26 @@ feed_pages = Table(
     Column("first_seq", BigInteger, nullable=False),
     Column("count", Integer, nullable=False),
     Column("digest", Text, nullable=False),  # multibase
-    Column("document", Text, nullable=False),  # the signed page, as served
     Column("published", BigInteger, nullable=False),
+    Column("size", Integer, nullable=False),  # bytes of the document
+    Column("tables", Text, nullable=False),  # its labels, rules and pipelines, as JSON
+    Column("document", Text, nullable=False),  # the signed page, as served
+)
+Index(  # counts pages and their rows without a look at what is in them
+    "ix_feed_pages_published",
+    feed_pages.c.feed,
+    feed_pages.c.published,
+    feed_pages.c.count,
+)
+
+feed_runs = Table(  # pages that are also served merged
+    "feed_runs",
+    metadata,
+    Column("feed", SmallInteger, primary_key=True),
+    Column("epoch", Text, primary_key=True),
+    Column("first_page", Integer, primary_key=True),
+    Column("last_page", Integer, nullable=False),
+    Column("proof", Text, nullable=False),  # JSON; the rest is made from the pages when asked
 )
 
 feed_snapshots = Table(  # the rows that stood at a page, for newcomers

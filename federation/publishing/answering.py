@@ -10,7 +10,6 @@ import asyncio
 import binascii
 import json
 from base64 import b64decode
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,11 +19,12 @@ from cache.feeds.publish import is_held_back
 from cache.storage.database import Store
 from cache.storage.feed_tables import feed_pages, feed_rows
 from cache.verdict import Feed
-from federation.errors import NotFound, TooManyQuestions
+from federation.errors import NotFound
 from federation.instance import Instance
 from federation.origin import Url
 from federation.publishing import feed_log
 from federation.publishing.feeds import Feeds
+from federation.publishing.limits import MinuteLimit
 from federation.publishing.sealing import attestation_of
 from federation.signing.keys import proof_key_id
 from federation.wire.attestation import AttestationHead, Place, seal_attestation
@@ -32,7 +32,6 @@ from federation.wire.epoch import is_epoch
 from federation.wire.pipeline import pipeline_id
 from federation.wire.strictjson import JsonObject
 
-_WINDOW_SECONDS: Final = 60
 _MAX_SEQ_DIGITS: Final = 15  # 2^53 has 16
 _SHA256_BYTES: Final = 32
 
@@ -61,14 +60,12 @@ class Answers:
         self, store: Store, instance: Instance, feeds: Feeds, answers_per_minute: int
     ) -> None:
         self._store, self._instance, self._feeds = store, instance, feeds
-        self._limit = answers_per_minute
-        self._asked: Counter[Url] = Counter()  # within the window
-        self._window = 0
+        self._limit = MinuteLimit(answers_per_minute, "attestations")
 
     async def answer(self, feed: Feed, question: Question, reader: Url) -> JsonObject:
         """Return the signed attestation; raises `NotFound` and `TooManyQuestions`."""
         now = self._instance.clock()
-        self._count(reader, now)
+        self._limit.count(reader, now)
         wanted = await self._wanted(feed, question)
         found = None
         if wanted is not None:
@@ -91,16 +88,6 @@ class Answers:
             private,
             proof_key_id(self._instance.feed_id(feed), private.public_key()),
         )
-
-    def _count(self, reader: Url, now: int) -> None:
-        window = now // _WINDOW_SECONDS
-        if window != self._window:
-            self._asked.clear()
-            self._window = window
-        self._asked[reader] += 1
-        if self._asked[reader] > self._limit:
-            message = f"{reader} asked for more than {self._limit} attestations within a minute"
-            raise TooManyQuestions(message)
 
     async def _wanted(self, feed: Feed, question: Question) -> _Wanted | None:
         if question.seq is None:

@@ -16,8 +16,19 @@ from cache.storage.rows import batches
 from cache.storage.tables import pipelines
 from cache.verdict import Feed
 from federation.publishing.head import FeedHead
-from federation.wire.outbox import OutboxHead
 from federation.wire.page import EpochEnd
+
+
+@dataclass(frozen=True, slots=True)
+class ServedEnd:
+    """How far a feed is served: its newest epoch that has pages, and the first and last of them."""
+
+    epoch: str
+    first_page: int
+    last_page: int
+    digest: str
+    next_seq: int
+    published: int  # of the last page
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,20 +111,47 @@ def page_text(conn: Connection, feed: Feed, epoch: str, page: int) -> str | None
     )
 
 
-def outbox_head(conn: Connection, feed: Feed) -> OutboxHead | None:
-    """Return the newest epoch that has pages; the reader walks back from its first page."""
+def served_end(conn: Connection, feed: Feed) -> ServedEnd | None:
+    """Return the last page of the newest epoch that has pages, or None before the first page."""
     now = last_page(conn, feed)
-    if now is None or (now.page == 0 and now.previous is None):
+    if now is None:
         return None
-    if now.page or now.previous is None:
-        return OutboxHead(now.epoch, 1, now.page, now.digest)
-    end = now.previous
-    digest = select(feed_pages.c.digest).where(
-        feed_pages.c.feed == int(feed),
-        feed_pages.c.epoch == end.epoch,
-        feed_pages.c.page == end.page,
-    )
-    return OutboxHead(end.epoch, 1, end.page, str(conn.scalar(digest)))
+    end = EpochEnd(now.epoch, now.page) if now.page else now.previous
+    if end is None or end.page == 0:
+        return None
+    c = feed_pages.c
+    page = conn.execute(
+        select(c.first_seq, c.count, c.digest, c.published).where(
+            c.feed == int(feed), c.epoch == end.epoch, c.page == end.page
+        )
+    ).one()
+    first = first_page(conn, feed, end.epoch) or end.page
+    next_seq = page.first_seq + page.count
+    return ServedEnd(end.epoch, first, end.page, page.digest, next_seq, page.published)
+
+
+def first_page(conn: Connection, feed: Feed, epoch: str) -> int | None:
+    """Return the first page of an epoch that was not dropped, None for an epoch without pages."""
+    c = feed_pages.c
+    pages = select(c.page).where(c.feed == int(feed), c.epoch == epoch)
+    found: int | None = conn.scalar(pages.order_by(c.page).limit(1))
+    return found
+
+
+def history(conn: Connection, feed: Feed) -> list[EpochEnd]:
+    """Return the epochs that count and have pages, newest first, each with its last page."""
+    c = feed_epochs.c
+    rows = conn.execute(select(feed_epochs).where(c.feed == int(feed)).order_by(c.id.desc())).all()
+    known = {row.epoch: row for row in rows}
+    newest = last_page(conn, feed)
+    end = None if newest is None else EpochEnd(newest.epoch, newest.page)
+    found: list[EpochEnd] = []
+    while end is not None:
+        found += [end] if end.page else []
+        row = known.pop(end.epoch, None)
+        named = row is not None and row.previous_epoch is not None
+        end = EpochEnd(row.previous_epoch, row.previous_page) if row and named else None
+    return found
 
 
 def unsealed(conn: Connection, feed: Feed, limit: int) -> Sequence[Row[tuple[int, ...]]]:

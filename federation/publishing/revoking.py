@@ -13,13 +13,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    delete,
+    false,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from cache.storage.feed_tables import (
     deliveries,
     feed_epochs,
     feed_pages,
     feed_rows,
+    feed_runs,
     feed_snapshots,
     is_waiting,
 )
@@ -49,6 +61,7 @@ def revoke(conn: Connection, feed: Feed, key: StoredKey, first: EpochEnd, now: i
     rows = _say_again(conn, feed, kept, counted)
     _begin(conn, feed, kept, now)
     conn.execute(delete(feed_snapshots).where(feed_snapshots.c.feed == int(feed)))
+    conn.execute(delete(feed_runs).where(feed_runs.c.feed == int(feed)))  # signed anew
     conn.execute(delete(deliveries).where(is_waiting, deliveries.c.feed == int(feed)))
     return Revoked(kept, rows)
 
@@ -114,8 +127,9 @@ def _signed_elsewhere(
     in_its_life = c.published >= key.created
     if key.expires is not None:
         in_its_life &= c.published <= key.expires
-    page = select(c.page).where(c.feed == int(feed), in_its_life, or_(*map(_through, others)))
-    return bool(others) and conn.execute(page.limit(1)).first() is not None
+    kept_there = or_(false(), *map(_through, others))
+    page = select(c.page).where(c.feed == int(feed), in_its_life, kept_there)
+    return conn.execute(page.limit(1)).first() is not None
 
 
 def _through(end: EpochEnd) -> ColumnElement[bool]:

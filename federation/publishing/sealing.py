@@ -47,7 +47,7 @@ def seal_next(
         return False
     head = _head(instance, feed, end, now)
     seqs = {row.id: (head.epoch, head.first_seq + place) for place, row in enumerate(rows)}
-    page, count = _fitting(conn, instance, head, rows, seqs, rules)
+    page, count = _fitting(conn, head, rows, seqs, rules)
     _store(conn, head, page, [row.id for row in rows[:count]])
     _send(conn, feed, page, now)
     return True
@@ -55,7 +55,6 @@ def seal_next(
 
 def _fitting(
     conn: Connection,
-    instance: Instance,
     head: PageHead,
     rows: Sequence[Any],
     seqs: dict[int, tuple[str, int]],
@@ -63,10 +62,10 @@ def _fitting(
 ) -> tuple[JsonObject, int]:
     """Return the page and how many rows it takes: half as many while it is too large to be read."""
     count = len(rows)
-    page = _sign(conn, instance, head, rows, seqs, rules)
+    page = _sign(conn, head, rows, seqs, rules)
     while count > 1 and len(_text(page).encode()) > MAX_PAGE_BYTES - ROOM_BYTES:
         count //= 2
-        page = _sign(conn, instance, head, rows[:count], seqs, rules)
+        page = _sign(conn, head, rows[:count], seqs, rules)
     return page, count
 
 
@@ -97,7 +96,6 @@ def _head(instance: Instance, feed: Feed, end: LastPage, now: int) -> PageHead:
 
 def _sign(
     conn: Connection,
-    instance: Instance,
     head: PageHead,
     rows: Sequence[Any],
     seqs: dict[int, tuple[str, int]],
@@ -108,11 +106,12 @@ def _sign(
     described = feed_log.descriptions(conn, sorted({row.pipeline_id for row in rows}))
     ids = {row_id: pipeline_id(text) for row_id, text in described.items()}
     private = proof_key_in_use(conn, head.feed)  # perhaps newer than `instance` knows
+    of_yore = {row.rule: "" for row in rows if row.basis == Basis.HUMAN and row.op != RETRACT}
     return seal_page(
         head,
         [row_of(row, places, ids) for row in rows],
         {ids[row_id]: text for row_id, text in described.items()},
-        rules,
+        of_yore | dict(rules),
         private,
         proof_key_id(head.feed_id, private.public_key()),
     )

@@ -5,9 +5,12 @@ order and refer to the joined tables. A label that a page does not have is null 
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from federation.wire.strictjson import JsonObject
+
+TABLES: Final = ("labels", "rules", "pipelines")
+"""The members of a page that its rows refer to."""
 
 
 def join_tables(pages: Sequence[JsonObject]) -> JsonObject:

@@ -145,20 +145,16 @@ def _pages(document: JsonObject, heads: Sequence[PageHead]) -> Iterator[Attestat
     if not isinstance(rows, list) or len(rows) != total or total > MAX_RUN_ROWS:
         raise BadPage(f"the rows are not those of the listed pages, or over {MAX_RUN_ROWS}")
     read_number(document.get("count"), "count", total, total)
-    tables = Tables(
-        last.feed,
-        last.epoch,
-        max(head.published for head in heads),
-        parse_labels(document.get("labels")),
-        parse_rules(document.get("rules")),
-        parse_pipelines(document.get("pipelines")),
-    )
+    labels, rules = parse_labels(document.get("labels")), parse_rules(document.get("rules"))
+    pipelines = parse_pipelines(document.get("pipelines"))
+    latest = max(head.published for head in heads)
+    tables = Tables(last.feed, last.epoch, latest, labels, rules, pipelines)
     parsed = parse_rows(document, tables)
     start = 0
     for head, (count, _, name) in zip(heads, listed, strict=True):
         own = parsed[start : start + count]
         _check_issued(own, head.published + ISSUED_AFTER_PAGE_SECONDS)
-        yield AttestationPage(head, tables.pipelines, tables.rules, own, name)
+        yield AttestationPage(head, pipelines, rules, own, name)
         start += count
 
 

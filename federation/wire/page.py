@@ -40,6 +40,8 @@ __all__ = [
 ]
 
 MAX_ROWS: Final = 1_000
+MAX_PAGE_BYTES: Final = 2_097_152
+"""Bytes of a page, of merged pages and of a part or manifest of a snapshot, not compressed."""
 
 
 @dataclass(frozen=True, slots=True)

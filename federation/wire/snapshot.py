@@ -201,22 +201,15 @@ def parse_part(document: JsonObject, manifest: VerifiedManifest, number: int) ->
     rows = document.get("rows")
     if not isinstance(rows, list) or len(rows) != named.count or document.get("count") != len(rows):
         raise BadPage("the part has another count of rows than it says")
-    tables = Tables(
-        snapshot.feed,
-        snapshot.epoch,
-        snapshot.published,
-        parse_labels(document.get("labels")),
-        parse_rules(document.get("rules")),
-        parse_pipelines(document.get("pipelines")),
-    )
+    labels, rules = parse_labels(document.get("labels")), parse_rules(document.get("rules"))
+    pipelines = parse_pipelines(document.get("pipelines"))
+    tables = Tables(snapshot.feed, snapshot.epoch, snapshot.published, labels, rules, pipelines)
     parsed = parse_rows(document, tables)
     attested = tuple(row for row in parsed if isinstance(row, Attestation))
     if len(attested) != len(parsed):
         raise BadPage("a snapshot holds no retractions")
     seqs = columns.by_name(document.get("columns"), rows, [SEQ])[SEQ]
-    return VerifiedPart(
-        number, _places(seqs, snapshot), attested, tuple(tables.pipelines), tables.rules
-    )
+    return VerifiedPart(number, _places(seqs, snapshot), attested, pipelines, rules)
 
 
 def _seq_cell(place: Place, epoch: str) -> int | list[str | int]:

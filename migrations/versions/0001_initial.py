@@ -98,9 +98,23 @@ def upgrade() -> None:
         sa.Column("first_seq", sa.BigInteger(), nullable=False),
         sa.Column("count", sa.Integer(), nullable=False),
         sa.Column("digest", sa.Text(), nullable=False),
-        sa.Column("document", sa.Text(), nullable=False),
         sa.Column("published", sa.BigInteger(), nullable=False),
+        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("tables", sa.Text(), nullable=False),
+        sa.Column("document", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("feed", "epoch", "page", name=op.f("pk_feed_pages")),
+    )
+    op.create_index(
+        "ix_feed_pages_published", "feed_pages", ["feed", "published", "count"], unique=False
+    )
+    op.create_table(
+        "feed_runs",
+        sa.Column("feed", sa.SmallInteger(), nullable=False),
+        sa.Column("epoch", sa.Text(), nullable=False),
+        sa.Column("first_page", sa.Integer(), nullable=False),
+        sa.Column("last_page", sa.Integer(), nullable=False),
+        sa.Column("proof", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("feed", "epoch", "first_page", name=op.f("pk_feed_runs")),
     )
     op.create_table(
         "feed_rows",
@@ -476,6 +490,7 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("is_ours", sa.SmallInteger(), nullable=False),
         sa.Column("activity_id", sa.Text(), nullable=False),
+        sa.Column("origin", sa.Text(), nullable=False),
         sa.Column("actor_id", sa.Text(), nullable=False),
         sa.Column("feed", sa.SmallInteger(), nullable=False),
         sa.Column("epoch", sa.Text(), nullable=False),
@@ -489,10 +504,16 @@ def upgrade() -> None:
             ["case_id"], ["cases.id"], name=op.f("fk_disputes_case_id_cases"), ondelete="SET NULL"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_disputes")),
-        sa.UniqueConstraint("activity_id", name=op.f("uq_disputes_activity_id")),
+        sa.UniqueConstraint(
+            "activity_id",
+            "feed",
+            "epoch",
+            "seq",
+            name=op.f("uq_disputes_activity_id_feed_epoch_seq"),
+        ),
     )
-    op.create_index(op.f("ix_disputes_actor_id"), "disputes", ["actor_id"], unique=False)
     op.create_index(op.f("ix_disputes_case_id"), "disputes", ["case_id"], unique=False)
+    op.create_index(op.f("ix_disputes_origin"), "disputes", ["origin"], unique=False)
     op.create_index(op.f("ix_disputes_sha256"), "disputes", ["sha256"], unique=False)
     op.create_table(
         "evidence",
@@ -891,8 +912,8 @@ def downgrade() -> None:
     op.drop_table("feed_snapshot_parts")
     op.drop_table("evidence")
     op.drop_index(op.f("ix_disputes_sha256"), table_name="disputes")
+    op.drop_index(op.f("ix_disputes_origin"), table_name="disputes")
     op.drop_index(op.f("ix_disputes_case_id"), table_name="disputes")
-    op.drop_index(op.f("ix_disputes_actor_id"), table_name="disputes")
     op.drop_table("disputes")
     op.drop_table("comparisons")
     op.drop_table("codes")
@@ -945,6 +966,8 @@ def downgrade() -> None:
         postgresql_where=sa.text("seq IS NOT NULL"),
     )
     op.drop_table("feed_rows")
+    op.drop_table("feed_runs")
+    op.drop_index("ix_feed_pages_published", table_name="feed_pages")
     op.drop_table("feed_pages")
     op.drop_index(op.f("ix_feed_epochs_feed"), table_name="feed_epochs")
     op.drop_table("feed_epochs")

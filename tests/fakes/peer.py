@@ -46,6 +46,7 @@ class Peer:
         self.epochs = {feed: secrets.token_hex(16) for feed in addresses.FEED_NAMES}
         self.ends = {}  # feed -> EpochEnd of the epoch before
         self.attested = {}  # (feed, sha256) -> signed attestation
+        self.documents = {}  # path -> document: merged pages, snapshots and their parts
         self.answers = {}  # path -> handler that answers instead
         self.requests = []
         self.received = []
@@ -89,7 +90,7 @@ class Peer:
         if request.method == "POST":
             self.received.append(json.loads(await request.read()))
             return web.Response(status=202)
-        document = self._document(request)
+        document = self.documents.get(request.path) or self._document(request)
         if document is None:
             return web.Response(status=404)
         is_jrd = request.path.startswith("/.well-known")
@@ -109,6 +110,8 @@ class Peer:
         if parts[1:] == ["outbox"]:
             return self.outbox(feed)
         pages = self.pages.get((feed, parts[1]), [])
+        if len(parts) != 4 or not parts[3].isdigit():
+            return None
         return pages[int(parts[3]) - 1] if int(parts[3]) <= len(pages) else None
 
     def outbox(self, feed):
@@ -229,10 +232,21 @@ class Peer:
         async with self.session.post(url, data=body or data, headers=signed) as answer:
             return answer.status
 
-    async def get(self, url, signer=None, key=None, method="GET", sign=True, scheme=Scheme.CAVAGE):
-        """Fetch a URL as the instance actor; returns (status, headers, body)."""
-        headers = self.signed(method, url, None, signer, key, scheme) if sign else {}
-        async with self.session.request(method, url, headers=headers) as answer:
+    async def get(
+        self,
+        url,
+        signer=None,
+        key=None,
+        method="GET",
+        sign=True,
+        scheme=Scheme.CAVAGE,
+        encoding="identity",
+    ):
+        """Fetch a URL as the instance actor; returns (status, headers, body) as they came."""
+        headers = dict(self.signed(method, url, None, signer, key, scheme)) if sign else {}
+        headers["Accept-Encoding"] = encoding
+        asked = self.session.request(method, url, headers=headers, allow_redirects=False)
+        async with asked as answer:
             return answer.status, dict(answer.headers), await answer.read()
 
     def signed(self, method, url, body, signer=None, key=None, scheme=Scheme.CAVAGE):

@@ -1,11 +1,15 @@
 """Who may read pages: an approved follower of that very feed; everyone else sees one 404."""
 
+import json
+from base64 import urlsafe_b64encode
+
 import pytest
 
 from cache.verdict import Feed
 from federation.addresses import page_url
 from tests.fakes.clock import Clock
 from tests.fakes.peer import rsa_of
+from tests.federation.samples import picture
 
 
 @pytest.fixture
@@ -116,7 +120,9 @@ async def test_collections_show_counts_only(ours, peer, third, page):
     _, _, outbox = await third.get(f"{ours.feed_id()}/outbox", sign=False)
     assert b'"totalItems":1' in outbox
     assert b"orderedItems" not in outbox
-    assert b"proof" not in outbox
+    sha256 = urlsafe_b64encode(picture("a")).rstrip(b"=")
+    assert sha256 not in outbox
+    assert json.loads(outbox)["head"]["type"] == ["Document", "FeedHead"]
 
 
 @pytest.mark.parametrize(
