@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Row, bindparam, select, update
 
+from cache.cases.case_disputes import answer_disputes
 from cache.cases.cases import (
     RESTORED,
     CaseState,
@@ -111,6 +112,7 @@ def decide_case(
         _publish(connection, member, decision, judgement, may_publish, now)
     _catch_up(connection, freed, judgement, now)
     _free(connection, covered, now)
+    answer_disputes(connection, covered, now=now)
     compare(connection, covered, judgement, now=now)
     look_again_at(connection, touched | {case_id})
     left = sum(member.waits for member in _members(connection, case_id))

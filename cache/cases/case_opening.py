@@ -23,6 +23,7 @@ from cache.cases.cases import (
     RESTORED,
     WAITING,
     CaseState,
+    is_disputed,
     look_again_at,
     set_state,
     settle_expiry,
@@ -170,12 +171,17 @@ class _Picture:
             self._add_rules(case_id)
         if place.finding is not None:
             return self._doubted(case_id) if after else (False, False)
-        if self.terms.undo_auto and one.own_clears and not self.standing:
+        if self._may_be_let_go(case_id):
             self._restore(case_id)
             return True, False
         if after >= before:
             return False, False
         return True, self._reopen(case_id, f"{self._why(case_id, lapsed)}{one.sentence}", anew=True)
+
+    def _may_be_let_go(self, case_id: int) -> bool:
+        """Tell whether `undo.auto` ends the case; what a peer disputes awaits a person."""
+        clears = self.one.own_clears and not self.standing
+        return self.terms.undo_auto and clears and not is_disputed(self.connection, case_id)
 
     def _settled_by_person(self, case_id: int, place: Place, found: Finding) -> bool:
         """Note what a person found of the very picture; tells whether that is news."""

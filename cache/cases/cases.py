@@ -18,6 +18,7 @@ from sqlalchemy import Connection, ScalarSelect, case, func, or_, select, update
 from cache.cases.arrivals import note_flags_of
 from cache.errors import UnknownCase
 from cache.storage.case_tables import case_grounds, case_pictures, cases
+from cache.storage.peer_tables import disputes
 from cache.storage.rows import batches
 from cache.storage.tables import images
 
@@ -155,6 +156,13 @@ def settled_state(connection: Connection, case_id: int) -> CaseState | None:
         return None
     order = (CaseState.ESCALATED, CaseState.UPHELD, CaseState.DISMISSED, CaseState.RESTORED)
     return next((state for state in order if state.value in found), None)
+
+
+def is_disputed(connection: Connection, case_id: int) -> bool:
+    """Tell whether a peer disputes a picture of the case, and nobody answered yet."""
+    waiting = disputes.c.answered.is_(None) & (disputes.c.is_ours == 0)
+    query = select(disputes.c.id).where(disputes.c.case_id == case_id, waiting)
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def cases_resting_on(

@@ -66,14 +66,16 @@ disputes = Table(  # open -> answered; what peers dispute of ours, and what we d
     metadata,
     Column("id", RowId, primary_key=True),
     Column("is_ours", SmallInteger, nullable=False),  # 1: we sent it, 0: a peer did
-    Column("activity_id", Text, nullable=False, unique=True),
-    Column("actor_id", Text, nullable=False, index=True),  # who disputes, or whom we told
+    Column("activity_id", Text, nullable=False),
+    Column("origin", Text, nullable=False, index=True),  # of the peer
+    Column("actor_id", Text, nullable=False),  # who disputes, or whom we told
     Column("feed", SmallInteger, nullable=False),
     Column("epoch", Text, nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("sha256", LargeBinary, nullable=False, index=True),
     Column("case_id", ForeignKey("cases.id", ondelete="SET NULL"), index=True),
-    Column("text", Text, nullable=False),
+    Column("text", Text, nullable=False),  # plain words on one line
     Column("created", BigInteger, nullable=False),
-    Column("answered", BigInteger),
+    Column("answered", BigInteger),  # when a person here decided on the picture
+    UniqueConstraint("activity_id", "feed", "epoch", "seq"),
 )

@@ -11,6 +11,7 @@ class Scheme(StrEnum):
 
     CAVAGE = "cavage"  # draft-cavage-http-signatures-12
     RFC9421 = "rfc9421"
+    PROOF = "proof"  # none: the activity carries an integrity proof (FEP-8b32)
 
 
 @dataclass(frozen=True, slots=True)

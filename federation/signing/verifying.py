@@ -7,6 +7,8 @@ under a good HTTP signature.
 """
 
 import asyncio
+from collections.abc import Callable
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from federation.actors.actors import Actors
@@ -22,6 +24,8 @@ from federation.wire.attestation import VerifiedAttestation, verify_attestation
 from federation.wire.page import VerifiedPage, verify_page
 from federation.wire.proof import ProofKey
 from federation.wire.strictjson import JsonObject
+
+T = TypeVar("T")
 
 
 class Verifier:
@@ -67,6 +71,20 @@ class Verifier:
             return await self._verify_page(document, actor)
         except BadProof as error:
             return await self._verify_page(document, await self._again(actor, error))
+
+    async def document_of(
+        self,
+        document: JsonObject,
+        actor: RemoteActor,
+        verify: Callable[[JsonObject, RemoteActor, int], T],
+    ) -> T:
+        """Return what `verify` makes of a document that the feed `actor` signed; raises as it."""
+        now = self._instance.clock()
+        try:
+            return await asyncio.to_thread(verify, document, actor, now)
+        except BadProof as error:
+            again = await self._again(actor, error)
+            return await asyncio.to_thread(verify, document, again, now)
 
     async def attestation_of(
         self, document: JsonObject, actor: RemoteActor, sha256: bytes

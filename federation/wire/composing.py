@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from federation.addresses import followers_url
 from federation.context import ACTIVITYSTREAMS, PAGE_CONTEXT
+from federation.origin import Url
 from federation.wire.activity import Follow
 from federation.wire.page import TYPES, digest
 from federation.wire.strictjson import JsonObject
@@ -41,6 +42,19 @@ def build_update(activity_id: str, document: JsonObject) -> JsonObject:
 def build_delete(actor_id: str) -> JsonObject:
     """Return the Delete of one of our actors, for good."""
     return _activity("Delete", f"{actor_id}#delete", actor_id, actor_id) | {"to": [PUBLIC]}
+
+
+def build_flag(
+    activity_id: str, actor: str, feed_id: str, objects: list[Url], text: str
+) -> JsonObject:
+    """Return a Flag that disputes attestations of a feed, named by their ids, in plain text."""
+    flag = _activity("Flag", activity_id, actor, objects)
+    return flag | {"content": text, "to": [feed_id]}
+
+
+def build_heads(activity_id: str, actor: str, heads: list[JsonObject]) -> JsonObject:
+    """Return the Announce of signed heads of feeds, each with its own @context and proof."""
+    return _activity("Announce", activity_id, actor, heads)
 
 
 def build_create(page: JsonObject) -> JsonObject:

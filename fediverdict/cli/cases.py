@@ -12,6 +12,7 @@ import click
 from sqlalchemy import Connection
 
 from cache.cases.case_deciding import CaseDecision, DecidedCase, decide_case, mark_shown
+from cache.cases.case_disputes import DisputeView, disputes_of_case
 from cache.cases.case_views import (
     CaseSummary,
     FindingView,
@@ -90,10 +91,15 @@ def show(context: Context, case: int, limit: int, after: int, as_json: bool) -> 
     """
     summary = context.store.read_now(load_case, case)
     pictures = context.store.read_now(load_pictures, case, limit=limit, after=after)
+    disputed = context.store.read_now(disputes_of_case, case)
     if as_json:
-        print_json({**_case_json(summary), "pictures": [_picture_json(one) for one in pictures]})
+        shown = [_picture_json(one) for one in pictures]
+        told = [_dispute_json(one) for one in disputed]
+        print_json({**_case_json(summary), "pictures": shown, "disputes": told})
     else:
         _print_case(summary)
+        for dispute in disputed:
+            click.echo(printable(_dispute_words(dispute)))
         for picture in pictures:
             _print_picture(picture)
         if len(pictures) == limit:
@@ -204,6 +210,22 @@ def _print_case(one: CaseSummary) -> None:
     click.echo(printable(one.reason))
     times = f"opened {_time(one.opened)}, changed {_time(one.changed)}"
     click.echo(f"{one.waiting} of {one.pictures} pictures wait; {times}")
+
+
+def _dispute_words(one: DisputeView) -> str:
+    answered = f", answered {_time(one.answered)}" if one.answered else ""
+    of = f"what we say of {one.sha256.hex()[:16]}..."
+    return f"{one.origin} disputes {of}, since {_time(one.created)}{answered}: {one.text}"
+
+
+def _dispute_json(one: DisputeView) -> dict[str, Any]:
+    return {
+        "peer": one.origin,
+        "sha256": one.sha256.hex(),
+        "text": one.text,
+        "created": one.created,
+        "answered": one.answered,
+    }
 
 
 def _print_picture(one: PictureView) -> None:

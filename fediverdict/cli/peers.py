@@ -9,6 +9,7 @@ from cache.trust.trust import list_peers
 from federation.following.follow import list_follows
 from fediverdict.cli.blocks import block, blocks, unblock
 from fediverdict.cli.context import Context, json_option, pass_context, print_json, print_table
+from fediverdict.cli.disputes import dispute, disputes
 from fediverdict.cli.peer_options import WEIGHT
 from fediverdict.cli.peer_words import feeds_of, peer_json, peer_row
 from fediverdict.cli.peers_follow import follow
@@ -26,6 +27,8 @@ def peers() -> None:
 
 
 for command in (follow, trust, suspend, show, resume, suggest, block, unblock, blocks):
+    peers.add_command(command)
+for command in (dispute, disputes):
     peers.add_command(command)
 
 

@@ -1,0 +1,1 @@
+"""Disputes in both directions: how attestations are named, sent, and listed."""
