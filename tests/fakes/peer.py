@@ -249,11 +249,11 @@ class Peer:
         async with asked as answer:
             return answer.status, dict(answer.headers), await answer.read()
 
-    def signed(self, method, url, body, signer=None, key=None, scheme=Scheme.CAVAGE):
+    def signed(self, method, url, body, signer=None, key=None, scheme=Scheme.CAVAGE, key_id=None):
         """Return the headers that sign a request of an actor of this peer, in either scheme."""
         of_scheme = message_signatures if scheme == Scheme.RFC9421 else cavage
-        key_id = keys.main_key_id(signer or self.id)
-        return of_scheme.sign_request(method, url, body, key or self.rsa, key_id, self.clock())
+        named = key_id or keys.main_key_id(signer or self.id)
+        return of_scheme.sign_request(method, url, body, key or self.rsa, named, self.clock())
 
 
 def reply(document, content_type=ACTIVITY, **more):

@@ -54,10 +54,17 @@ def test_key_ids_are_fragments_of_the_actor():
     assert keys.proof_key_id(feed, proof_key().public_key()) == f"{feed}#ed25519-{multikey[:12]}"
 
 
-def test_small_rsa_keys_are_refused():
-    small = rsa.generate_private_key(public_exponent=65_537, key_size=1_024)
-    with pytest.raises(BadActor):
-        keys.rsa_from_pem(keys.to_pem(small.public_key()))
+def of_bits(bits):
+    """A key of just that size; whether its modulus has two factors, no verifier looks."""
+    return rsa.RSAPublicNumbers(65_537, (1 << bits) - 159).public_key()
+
+
+def test_rsa_keys_have_2048_to_8192_bits():
+    for bits in (keys.RSA_BITS, keys.MAX_RSA_BITS):
+        assert keys.rsa_from_pem(keys.to_pem(of_bits(bits))).key_size == bits
+    for bits in (keys.RSA_BITS - 1, keys.MAX_RSA_BITS + 1):
+        with pytest.raises(BadActor, match="2048 to 8192 bits"):
+            keys.rsa_from_pem(keys.to_pem(of_bits(bits)))
 
 
 @given(st.none() | st.integers() | st.text() | st.binary(max_size=100).map(lambda b: b.hex()))
