@@ -35,7 +35,7 @@ Sign = Callable[[str, str, Url, bytes | None, Scheme], Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class Asked:
     """One request as it is meant; `actor` signs it, where there is one."""
 
     method: str
@@ -59,6 +59,16 @@ class Posted:
 
     status: int
     retry_after: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An answer just as it came, for whoever judges answers; names of headers in lower case."""
+
+    url: Url
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class AnsweredWith(FetchFailed):
@@ -97,7 +107,7 @@ class Client:
         """Fetch `url`, signed by `as_actor` if given; raises a `FederationError`."""
         async with self._limits(url):
             for _ in range(self._settings.redirects + 1):
-                asked = _Asked("GET", url, {"Accept": kind.value}, as_actor)
+                asked = Asked("GET", url, {"Accept": kind.value}, as_actor)
                 async with self._answer(asked) as answer:
                     if answer.status not in (301, 302, 303, 307, 308):
                         self._check_answer(answer, url, kind)
@@ -108,9 +118,21 @@ class Client:
 
     async def post(self, url: Url, body: bytes, as_actor: str) -> Posted:
         """Deliver an activity, signed by `as_actor`; redirects are an answer, never followed."""
-        asked = _Asked("POST", url, {"Content-Type": media.ACTIVITY}, as_actor, body)
+        asked = Asked("POST", url, {"Content-Type": media.ACTIVITY}, as_actor, body)
         async with self._limits(url), self._answer(asked) as answer:
             return Posted(answer.status, self._retry_after(answer))
+
+    async def look(
+        self,
+        asked: Asked,
+        max_bytes: int,
+        scheme: Scheme = FIRST,
+    ) -> Seen:
+        """Ask once, in one scheme, and return what came: no second try, no redirect followed."""
+        async with self._limits(asked.url), self._request(asked, scheme) as answer:
+            headers = {name.lower(): value for name, value in answer.headers.items()}
+            body = await read_body(answer, asked.url, max_bytes)
+            return Seen(asked.url, answer.status, headers, body)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -135,13 +157,14 @@ class Client:
             raise FetchFailed(message) from error
 
     @asynccontextmanager
-    async def _answer(self, asked: _Asked) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _answer(self, asked: Asked) -> AsyncIterator[aiohttp.ClientResponse]:
         """Ask, and once more in the other scheme where the first may not have been understood."""
         known = await self._known(asked)
         first = known or FIRST
         async with self._request(asked, first) as answer:
-            if asked.actor is None or not _may_be_the_scheme(answer):
-                await self._note(asked, answer, first, known)
+            if asked.actor is None or not _may_be_the_scheme(answer, is_known=known is not None):
+                if asked.method == "POST":  # what anybody may fetch teaches nothing
+                    await self._note(asked, answer, first, known)
                 yield answer
                 return
         second = other(first)
@@ -149,13 +172,13 @@ class Client:
             await self._note(asked, answer, second, known)
             yield answer
 
-    async def _known(self, asked: _Asked) -> Scheme | None:
+    async def _known(self, asked: Asked) -> Scheme | None:
         if asked.actor is None or self._knocks is None:
             return None
         return await self._knocks.known(origin_of(asked.url))
 
     async def _note(
-        self, asked: _Asked, answer: aiohttp.ClientResponse, scheme: Scheme, known: Scheme | None
+        self, asked: Asked, answer: aiohttp.ClientResponse, scheme: Scheme, known: Scheme | None
     ) -> None:
         """Remember the scheme that worked, if that is news."""
         if asked.actor is None or self._knocks is None or scheme is known:
@@ -165,7 +188,7 @@ class Client:
 
     @asynccontextmanager
     async def _request(
-        self, asked: _Asked, scheme: Scheme
+        self, asked: Asked, scheme: Scheme
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         self._check_scheme(asked.url)
         await self.blocks.refuse(asked.url)
@@ -224,5 +247,6 @@ class Client:
         return self._session
 
 
-def _may_be_the_scheme(answer: aiohttp.ClientResponse) -> bool:
-    return may_be_the_scheme(answer.status, asks_to_wait="Retry-After" in answer.headers)
+def _may_be_the_scheme(answer: aiohttp.ClientResponse, *, is_known: bool) -> bool:
+    asks_to_wait = "Retry-After" in answer.headers
+    return may_be_the_scheme(answer.status, is_known=is_known, asks_to_wait=asks_to_wait)

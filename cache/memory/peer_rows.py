@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 
-def record_attestations(
+def record_attestations(  # noqa: PLR0913  # all but the connection by name
     connection: Connection,
     *,
     issuer_id: int,
@@ -56,18 +56,20 @@ def record_attestations(
     follow_id: int,
     rows: Sequence[Verdict],
     retractions: Sequence[Place] = (),
+    stands: bool = False,
     now: int,
 ) -> None:
     """Store verified rows of one feed, each with its `epoch` and `seq`, then its retractions.
 
-    A target that is not here is remembered, should its row still come. Pipelines must have been
-    stored with `record.pipeline_row`; raises UnknownPipeline.
+    A target that is not here is remembered, should its row still come. With `stands`, that of a
+    snapshot, the rows take the place of whatever is here of the same thing. Pipelines must have
+    been stored with `record.pipeline_row`; raises UnknownPipeline.
     """
     gone = retracted_early(connection, follow_id, rows)
     kept = _newest([row for row in rows if place_of(row) not in gone])
     known_contents = _known_contents(connection, kept)
     pictures = picture_rows(connection, (row.sha256 for row in kept), now=now)
-    _store(connection, issuer_id, feed, kept, pictures, now)
+    _store(connection, issuer_id, feed, kept, pictures, now, _STANDING if stands else _KNOWN)
     known = pictures.ids.keys() - pictures.new
     alike = {row.sha256 for row in kept if row.content in known_contents}
     met = [pictures.ids[sha256] for sha256 in known | alike]
@@ -162,6 +164,7 @@ def _store(
     rows: Sequence[Verdict],
     pictures: Pictures,
     now: int,
+    on_known: Bulk,
 ) -> None:
     """Store rows; on pictures that are new here nothing can stand yet."""
     by_id = pipeline_rows(connection, (row.pipeline for row in rows if row.pipeline))
@@ -173,7 +176,7 @@ def _store(
         values["pipeline_id"] = by_id[row.pipeline] if row.pipeline else 0
         (new if row.sha256 in pictures.new else known).append(values)
     _NEW.store(connection, new)
-    _KNOWN.store(connection, known)
+    on_known.store(connection, known)
 
 
 def _is_later(new: Any, old: Any) -> ColumnElement[bool]:
@@ -195,6 +198,7 @@ def _received(new: Any, old: Any) -> Mapping[str, ColumnElement[Any]]:
 
 _NEW = Bulk(verdicts, VERDICT_COLUMNS)
 _KNOWN = Bulk(verdicts, VERDICT_COLUMNS, Merge(VERDICT_KEY, _is_later, _received))
+_STANDING = Bulk(verdicts, VERDICT_COLUMNS, Merge(VERDICT_KEY, None, _received))
 
 
 def _flagged_images(connection: Connection, issuer_id: int) -> Sequence[int]:

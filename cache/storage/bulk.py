@@ -31,7 +31,7 @@ class Merge:
     """What is unique of a row, which of two rows stays, and what that keeps of the other."""
 
     key: Sequence[str]
-    is_later: IsLater
+    is_later: IsLater | None  # None: the new one stays
     kept: Kept = lambda _new, _old: {}
 
 
@@ -77,7 +77,7 @@ class Bulk:
             name: new[name] for name in self._columns if name not in self._merge.key
         }
         updated |= self._merge.kept(new, old)
-        where = self._merge.is_later(new, old)
+        where = None if self._merge.is_later is None else self._merge.is_later(new, old)
         return insert.on_conflict_do_update(
             index_elements=self._merge.key, set_=updated, where=where
         )

@@ -1,24 +1,46 @@
-"""Applies a verified page of a followed feed: its rows and the cursor, in one transaction.
+"""Applies verified pages of a followed feed: their rows and the cursor, in one transaction.
 
-Decides nothing about who said it (`VerifiedPage` is the proof of that) but whether it comes
-next. Applying twice changes nothing. A new epoch keeps the rows of the old one through the
-page it names: where later pages were applied, they have replaced or freed rows that stand again,
-so the feed is read anew (`restart`).
+Decides nothing about who said it (the verified types are the proof of that) but whether it comes
+next, and, by `stories`, whether it was told otherwise before. Applying twice changes nothing. A new
+epoch keeps the rows of the old one through the page it names: where later pages were applied, they
+have replaced or freed rows that stand again, so the feed is read anew (`place.restart`).
 """
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, select
 
-from cache.memory.peer_rows import Place, record_attestations, withdraw_rows
+from cache.memory.peer_rows import Place, record_attestations
 from cache.memory.record import pipeline_row
-from cache.storage.feed_tables import follows, remote_pages
+from cache.storage.feed_tables import follow_snapshots
 from cache.verdict import Feed, Verdict
-from federation.following.follow import ACCEPTED
 from federation.origin import Origin
-from federation.wire.chain import Cursor, Step, after, step
+from federation.reading.place import cursor, move, reading
+from federation.reading.stories import Signed, forget_ahead, is_one_story, note_ahead
+from federation.wire.chain import Cursor, Step, step
+from federation.wire.merged import VerifiedRun
 from federation.wire.page import AttestationPage, VerifiedPage
 from federation.wire.row import Attestation, Retraction
+from federation.wire.strictjson import JsonObject
+
+APPLIED: Final = (Step.NEXT, Step.NEW_EPOCH)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Consecutive pages of one epoch that were proven together."""
+
+    pages: Sequence[AttestationPage]
+    origin: Origin
+    key_id: str
+    document: JsonObject
+
+    @property
+    def signed(self) -> Signed:
+        digests = {page.head.page: page.digest for page in self.pages}
+        return Signed(self.pages[0].head.epoch, digests, self.document)
 
 
 def apply_page(
@@ -28,78 +50,115 @@ def apply_page(
     now: int,
     *,
     is_oldest: bool = False,
+    without_tail: bool = False,
 ) -> Step:
     """Apply a page if it comes next, and say what it was to the cursor.
 
-    Only `NEXT` and `NEW_EPOCH` change anything. A new epoch waits (`GAP`) until the old one is
-    here through the very page that it names; `is_oldest` says that no older one is known.
+    Only `NEXT` and `NEW_EPOCH` change anything here; `FORKED` has been kept as evidence. A new
+    epoch waits (`GAP`) until the old one is here through the very page that it names: but for
+    `is_oldest`, which says that no older one is to be had, and `without_tail`, which says that
+    its last pages are not.
     """
-    follow = conn.execute(select(follows).where(follows.c.id == follow_id)).first()
-    page = verified.page
-    if follow is None or (follow.actor_id, follow.state) != (page.head.feed_id, ACCEPTED):
-        return Step.KNOWN  # ended meanwhile; SQLite gives the row id of the last one again
+    run = _Run([verified.page], verified.origin, verified.key_id, verified.document)
+    return _apply(conn, follow_id, run, now, is_oldest=is_oldest, without_tail=without_tail)
+
+
+def apply_merged(
+    conn: Connection,
+    follow_id: int,
+    verified: VerifiedRun,
+    now: int,
+    *,
+    is_oldest: bool = False,
+    without_tail: bool = False,
+) -> Step:
+    """Apply those of merged pages that are not here yet, as `apply_page` does one."""
+    run = _Run(verified.pages, verified.origin, verified.key_id, verified.document)
+    return _apply(conn, follow_id, run, now, is_oldest=is_oldest, without_tail=without_tail)
+
+
+def _apply(
+    conn: Connection, follow_id: int, run: _Run, now: int, *, is_oldest: bool, without_tail: bool
+) -> Step:
+    follow = reading(conn, follow_id, run.pages[0].head.feed_id)
+    if follow is None:
+        return Step.KNOWN
+    if not is_one_story(conn, follow, run.signed, now):
+        return Step.FORKED
     at = cursor(conn, follow)
-    what = step(at, page)
-    end = page.head.previous_epoch
-    if at is None and end is not None and not is_oldest:
-        return Step.GAP
-    if what is Step.NEW_EPOCH and at is not None and end is not None and at.page != end.page:
-        return Step.GAP
-    if what in (Step.NEXT, Step.NEW_EPOCH):
-        _record(conn, follow, verified, now)
-        _move(conn, follow_id, page, now)
+    pages = [page for page in run.pages if at is None or _is_new(page, at)]
+    what = step(at, pages[0]) if pages else _of_known(at, run)
+    if what in APPLIED and (
+        _misses_older(at, pages[0], is_oldest=is_oldest, without_tail=without_tail)
+        or _reads_snapshot(conn, follow_id)
+    ):
+        what = Step.GAP
+    if what in APPLIED:
+        _record(conn, follow, pages, run.origin, now)
+        proof = run.document.get("proof") if len(run.pages) == 1 else None
+        move(conn, follow_id, pages, run.key_id, proof, now)
+        forget_ahead(conn, follow_id, pages[-1].head.epoch, pages[-1].head.page)
+    elif what is Step.GAP and len(run.pages) == 1:
+        note_ahead(conn, follow_id, run.signed, now)
     return what
 
 
-def restart(conn: Connection, follow_id: int) -> None:
-    """Withdraw all rows of a feed whose history broke off or branched before the page that we
-    have, and go back before its first page.
-    """
-    follow = conn.execute(select(follows).where(follows.c.id == follow_id)).first()
-    if follow is None:
-        return
-    withdraw_rows(conn, issuer_id=follow.issuer_id, feed=Feed(follow.feed), epoch=None)
-    conn.execute(delete(remote_pages).where(remote_pages.c.follow_id == follow_id))
-    conn.execute(
-        update(follows).where(follows.c.id == follow_id).values(epoch=None, page=0, digest=None)
-    )
+def _is_new(page: AttestationPage, at: Cursor) -> bool:
+    return page.head.epoch != at.epoch or page.head.page > at.page
 
 
-def cursor(conn: Connection, follow: Row[Any]) -> Cursor | None:
-    """Return the last page applied of a followed feed, or None before the first."""
-    if follow.epoch is None:
-        return None
-    first, count = conn.execute(
-        select(remote_pages.c.first_seq, remote_pages.c.count).where(
-            remote_pages.c.follow_id == follow.id,
-            remote_pages.c.epoch == follow.epoch,
-            remote_pages.c.page == follow.page,
-        )
-    ).one()
-    return Cursor(follow.epoch, follow.page, follow.digest, first + count)
+def _of_known(at: Cursor | None, run: _Run) -> Step:
+    """Return what pages are that are here: where an admin let it rest, still another story."""
+    return step(at, run.pages[-1])
 
 
-def _record(conn: Connection, follow: Row[Any], verified: VerifiedPage, now: int) -> None:
-    page = verified.page
-    for pipeline in page.pipelines:
-        pipeline_row(conn, pipeline.description)
+def _misses_older(
+    at: Cursor | None, page: AttestationPage, *, is_oldest: bool, without_tail: bool
+) -> bool:
+    """Tell whether pages of the epoch before come first."""
+    end = page.head.previous_epoch
+    if end is None or page.head.page != 1:
+        return False
+    if at is None:
+        return not is_oldest
+    return at.page > end.page or (at.page < end.page and not without_tail)
+
+
+def _reads_snapshot(conn: Connection, follow_id: int) -> bool:
+    """Tell whether a snapshot is being read, which settles what stands so far."""
+    mine = follow_snapshots.c.follow_id == follow_id
+    return conn.execute(select(follow_snapshots.c.next_part).where(mine)).first() is not None
+
+
+def _record(
+    conn: Connection, follow: Row[Any], pages: Sequence[AttestationPage], origin: Origin, now: int
+) -> None:
+    for description in _pipelines(pages):
+        pipeline_row(conn, description)
     rows: list[Verdict] = []
     freed: list[Place] = []
-    for seq, row in enumerate(page.rows, start=page.head.first_seq):
-        if isinstance(row, Retraction):
-            freed.append((row.epoch, row.seq))
-        elif row.expires > now:
-            place = (page.head.epoch, seq)
-            rows.append(verdict_of(row, verified.origin, page.head.feed, place))
+    for page in pages:
+        epoch, feed = page.head.epoch, page.head.feed
+        for seq, row in enumerate(page.rows, start=page.head.first_seq):
+            if isinstance(row, Retraction):
+                freed.append((row.epoch, row.seq))
+            elif row.expires > now:
+                rows.append(verdict_of(row, origin, feed, (epoch, seq)))
     record_attestations(
         conn,
         issuer_id=follow.issuer_id,
-        feed=page.head.feed,
+        feed=pages[0].head.feed,
         follow_id=follow.id,
         rows=rows,
         retractions=freed,
         now=now,
     )
+
+
+def _pipelines(pages: Sequence[AttestationPage]) -> list[dict[str, str]]:
+    """Return the descriptions of all pipelines that the pages name, each once."""
+    found = {one.id: dict(one.description) for page in pages for one in page.pipelines}
+    return list(found.values())
 
 
 def verdict_of(row: Attestation, issuer: Origin, feed: Feed, place: Place | None = None) -> Verdict:
@@ -121,24 +180,4 @@ def verdict_of(row: Attestation, issuer: Origin, feed: Feed, place: Place | None
         finding=row.finding,
         epoch=epoch,
         seq=seq,
-    )
-
-
-def _move(conn: Connection, follow_id: int, page: AttestationPage, now: int) -> None:
-    at = after(page)
-    conn.execute(
-        insert(remote_pages).values(
-            follow_id=follow_id,
-            epoch=at.epoch,
-            page=at.page,
-            first_seq=page.head.first_seq,
-            count=len(page.rows),
-            digest=at.digest,
-            received=now,
-        )
-    )
-    conn.execute(
-        update(follows)
-        .where(follows.c.id == follow_id)
-        .values(epoch=at.epoch, page=at.page, digest=at.digest)
     )

@@ -1,15 +1,15 @@
-"""Pulls what is missing of followed feeds, page by page from the cursor.
+"""Pulls what is missing of followed feeds, some of them side by side, each a turn at a time.
 
-Decides what to fetch: the outbox names epoch and last page, the cursor says how far we are, and
-the signed first page of each epoch names the epoch before it. Each page is verified and applied
-in a transaction of its own with the cursor, so a crash repeats at most one fetch. What fails is
-written to the follow (`error`, `next_try`) and tried again; nothing is skipped.
+Decides when a feed is asked: at `next_try`, which a push or an announcement sets to now. What fails
+is written to the follow (`error`, `tries`, `next_try`) and tried again, later and later and not
+before the peer said (`Retry-After`); an origin that does not answer rests with all its feeds.
+A feed with more than a turn takes comes back behind the others. A halted feed is not asked.
 """
 
 import asyncio
 import logging
 import random
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, select, update
 
@@ -17,28 +17,22 @@ from cache.errors import CacheError
 from cache.storage.database import Store
 from cache.storage.feed_tables import follows
 from federation.actors.actors import Actors
-from federation.actors.remote_actor import RemoteActor
-from federation.addresses import page_url
-from federation.client import Client
-from federation.errors import BadActor, BadPage, FederationError
+from federation.client import AnsweredWith, Client
+from federation.errors import FederationError, FetchFailed
 from federation.following import follow
 from federation.instance import Instance
-from federation.origin import Url
-from federation.outbound.backoff import backoff_seconds
-from federation.outbound.media import Kind
-from federation.reading.applying import apply_page, cursor, restart
+from federation.origin import Origin, Url, origin_of
+from federation.outbound.backoff import backoff_seconds, jittered
+from federation.outbound.breaker import Breaker
+from federation.reading.catching_up import CatchingUp, Turn
+from federation.reading.fetching import MISSING, Budget, Fetcher
 from federation.settings import FederationSettings
 from federation.signing.verifying import Verifier
-from federation.wire.chain import Cursor, Step
-from federation.wire.outbox import OutboxHead, parse_outbox
-from federation.wire.page import EpochEnd, VerifiedPage
-from federation.wire.strictjson import parse
 
 _log = logging.getLogger(__name__)
-_FEEDS_AT_ONCE = 4
-_MAX_EPOCHS = 16  # walked back from the newest one
-_TURN_SECONDS = 30  # after which a feed that has still more waits for the others
-_LEASE_SECONDS = 60  # after which a pull that a crash cut off is due again
+_FEEDS_AT_ONCE: Final = 4
+_TURN_SECONDS: Final = 30  # after which a feed that has still more waits for the others
+_LEASE_SECONDS: Final = 60  # after which a pull that a crash cut off is due again
 
 
 class Puller:
@@ -53,12 +47,9 @@ class Puller:
         instance: Instance,
         settings: FederationSettings,
     ) -> None:
-        self._store = store
-        self._client = client
-        self._actors = actors
-        self._verifier = verifier
-        self._instance = instance
-        self._settings = settings
+        self._store, self._client, self._actors = store, client, actors
+        self._verifier, self._instance, self._settings = verifier, instance, settings
+        self._breakers: dict[Origin, Breaker] = {}  # of feeds that we follow alone
 
     async def run_once(self) -> int:
         """Pull the feeds that are due; return how many."""
@@ -72,86 +63,59 @@ class Puller:
 
     async def _pull(self, row: Row[Any], lease: int) -> None:
         """Pull one feed and write down how that went, unless it was asked for again meanwhile."""
-        values: dict[str, object] = {"pulled": self._instance.clock(), "error": None, "tries": 0}
-        wait = self._settings.pull_seconds
-        try:
-            if not await self._catch_up(row):
-                wait = 0
-        except (FederationError, CacheError) as error:
-            _log.warning("%s: %s", row.actor_id, error, extra={"action": "pull_failed"})
-            values = {"error": str(error), "tries": row.tries + 1}
-            wait = backoff_seconds(row.tries, self._settings, random.random())  # noqa: S311
+        breaker = self._breaker(origin_of(Url(row.actor_id)))
+        if breaker.lets_through(self._instance.clock()):
+            values, wait = await self._try(row, breaker)
+        else:
+            values, wait = {}, jittered(self._settings.breaker_seconds, random.random())  # noqa: S311
         next_try = self._instance.clock() + wait
         await self._store.write(_note, row.id, values, lease, next_try)
 
-    async def _catch_up(self, row: Row[Any]) -> bool:
-        """Take the pages that are missing, and tell whether that was all within the turn."""
-        ends = asyncio.get_running_loop().time() + _TURN_SECONDS
-        actor = await self._actors.get(Url(row.actor_id))
-        head = await self._outbox(actor)
-        if head is None:
-            return True
-        at = await self._store.read(cursor, row)
-        segments = await self._segments(actor, head, at)
-        if at is not None and not _continues(segments, at):
-            await self._store.write(restart, row.id)
-            at = None
-        for place, segment in enumerate(segments):
-            first = at.page + 1 if at is not None and place == 0 else 1
-            for page in range(first, segment.page + 1):
-                is_oldest = place == 0 and page == 1
-                await self._take(row.id, actor, segment.epoch, page, is_oldest=is_oldest)
-                if asyncio.get_running_loop().time() >= ends:
-                    return False
-        await self._store.read(_check_end, row.id, head)
-        return True
-
-    async def _outbox(self, actor: RemoteActor) -> OutboxHead | None:
-        if actor.outbox is None:
-            message = f"{actor.id} has no outbox"
-            raise BadActor(message)
-        limit = self._settings.document_bytes
-        answer = await self._client.get(actor.outbox, Kind.ACTIVITY, limit, self._instance.id)
-        return parse_outbox(parse(answer.body, limit), actor.id, actor.outbox)
-
-    async def _segments(
-        self, actor: RemoteActor, head: OutboxHead, at: Cursor | None
-    ) -> list[EpochEnd]:
-        """Return the epochs to read, oldest first, each through the page that counts of it."""
-        segments = [EpochEnd(head.epoch, head.last_page)]
-        while at is None or segments[0].epoch != at.epoch:
-            first = await self._fetch(actor, segments[0].epoch, 1)
-            end = first.page.head.previous_epoch
-            walked = end is not None and end.epoch in {one.epoch for one in segments}
-            if end is None or end.page == 0 or walked or len(segments) == _MAX_EPOCHS:
-                break
-            segments.insert(0, end)
-        return segments
-
-    async def _take(
-        self, follow_id: int, actor: RemoteActor, epoch: str, page: int, *, is_oldest: bool
-    ) -> None:
-        verified = await self._fetch(actor, epoch, page)
+    async def _try(self, row: Row[Any], breaker: Breaker) -> tuple[dict[str, object], int]:
+        """Give a feed its turn; return what is to be noted, and how long to wait after it."""
         now = self._instance.clock()
-        what = await self._store.write(apply_page, follow_id, verified, now, is_oldest=is_oldest)
-        if what not in (Step.NEXT, Step.NEW_EPOCH, Step.KNOWN):
-            message = f"page {page} of {actor.id} does not continue what is here: {what}"
-            raise BadPage(message)
+        try:
+            turn = await self._turn(row)
+        except (FederationError, CacheError) as error:
+            _log.warning("%s: %s", row.actor_id, error, extra={"action": "pull_failed"})
+            if _is_silence(error):
+                breaker.failed(now)
+            else:
+                breaker.succeeded()
+            return {"error": str(error), "tries": row.tries + 1}, self._wait(row.tries, error)
+        except BaseException:
+            breaker.gave_up()
+            raise
+        breaker.succeeded()
+        wait = 0 if turn is Turn.MORE else self._settings.pull_seconds
+        return {"pulled": now, "error": None, "tries": 0}, wait
 
-    async def _fetch(self, actor: RemoteActor, epoch: str, page: int) -> VerifiedPage:
-        url, limit = page_url(actor.id, epoch, page), self._settings.page_bytes
-        answer = await self._client.get(url, Kind.ACTIVITY, limit, self._instance.id)
-        document = await asyncio.to_thread(parse, answer.body, limit)
-        if document.get("id") != url:
-            message = f"{url} answers with another document"
-            raise BadPage(message)
-        return await self._verifier.page_of(document, actor)
+    async def _turn(self, row: Row[Any]) -> Turn:
+        settings = self._settings
+        ends = asyncio.get_running_loop().time() + _TURN_SECONDS
+        budget = Budget(settings.pull_documents, settings.pull_bytes, ends)
+        actor = await self._actors.get(Url(row.actor_id))
+        fetcher = Fetcher(actor, budget, self._client, self._verifier, self._instance, settings)
+        return await CatchingUp(row.id, fetcher, self._store, self._instance, settings).run()
+
+    def _wait(self, tries: int, error: Exception) -> int:
+        """Return the seconds to wait after a failure."""
+        wait = backoff_seconds(tries, self._settings, random.random())  # noqa: S311
+        asked = error.retry_after if isinstance(error, AnsweredWith) else None
+        return max(wait, min(asked or 0, self._settings.retry_seconds_max))
+
+    def _breaker(self, origin: Origin) -> Breaker:
+        known = self._settings
+        return self._breakers.setdefault(
+            origin,
+            Breaker(known.breaker_failures, known.breaker_seconds, known.breaker_seconds_max),
+        )
 
 
-def _continues(segments: list[EpochEnd], at: Cursor) -> bool:
-    """Tell whether all that is here of a feed still counts in the history that it tells now."""
-    is_current = len(segments) == 1
-    return segments[0].epoch == at.epoch and (is_current or at.page <= segments[0].page)
+def _is_silence(error: Exception) -> bool:
+    """Tell whether the peer did not answer, from an answer that is no use."""
+    answered = isinstance(error, AnsweredWith) and error.code in (*MISSING, 401, 403)
+    return isinstance(error, FetchFailed) and not answered
 
 
 def pull_all_soon(conn: Connection) -> None:
@@ -160,8 +124,9 @@ def pull_all_soon(conn: Connection) -> None:
 
 
 def _due(conn: Connection, now: int) -> list[Row[Any]]:
-    accepted = (follows.c.state == follow.ACCEPTED) & (follows.c.next_try <= now)
-    rows = select(follows).where(accepted).order_by(follows.c.next_try).limit(_FEEDS_AT_ONCE)
+    c = follows.c
+    reads = (c.state == follow.ACCEPTED) & c.halted.is_(None) & (c.next_try <= now)
+    rows = select(follows).where(reads).order_by(c.next_try).limit(_FEEDS_AT_ONCE)
     return list(conn.execute(rows))
 
 
@@ -172,17 +137,8 @@ def _set_next(conn: Connection, follow_ids: list[int], next_try: int) -> None:
 def _note(
     conn: Connection, follow_id: int, values: dict[str, object], lease: int, next_try: int
 ) -> None:
-    same = follows.c.id == follow_id
-    conn.execute(update(follows).where(same).values(**values))
+    same = (follows.c.id == follow_id) & follows.c.halted.is_(None)
+    if values:
+        conn.execute(update(follows).where(same).values(**values))
     held = follows.c.next_try == lease
     conn.execute(update(follows).where(same, held).values(next_try=next_try))
-
-
-def _check_end(conn: Connection, follow_id: int, head: OutboxHead) -> None:
-    """Raise `BadPage` when the outbox names another digest for the page that we have."""
-    row = conn.execute(select(follows).where(follows.c.id == follow_id)).first()
-    if row is None or (row.epoch, row.page) != (head.epoch, head.last_page):
-        return
-    if row.digest != head.digest:
-        message = f"page {row.page} is told in two ways: here {row.digest}, now {head.digest}"
-        raise BadPage(message)

@@ -16,6 +16,7 @@ from cache.verdict import Basis, Feed, Finding
 from federation.outbound.blocking import Blocks
 from federation.outbound.breaker import Breaker
 from federation.reading.asking import Asked, Asking
+from federation.signing.verifying import Verifier
 from federation.wire.row import Attestation, Retraction
 from tests.fakes.instance import pictures
 from tests.fakes.peer import reply
@@ -41,7 +42,7 @@ async def asker(ours, peer, monotonic):
         ours.store,
         parts.client,
         parts.actors,
-        parts.queue._verifier,
+        Verifier(parts.actors, parts._instance),
         parts._instance,
         ours.settings,
         lambda: monotonic[0],

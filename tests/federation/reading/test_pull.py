@@ -9,6 +9,7 @@ from cache.storage.feed_tables import follows
 from cache.verdict import Feed
 from federation.reading import applying
 from federation.receiving import queue
+from federation.signing.verifying import Verifier
 from federation.wire import proof
 from federation.wire.row import Retraction
 from tests.fakes.instance import pictures
@@ -67,7 +68,7 @@ async def test_a_blocked_domain_is_not_pulled_from(followed, peer, clock):
 
 async def test_a_page_is_not_applied_to_the_feed_that_took_its_row(followed, peer, third, clock):
     """SQLite gives the id of a deleted row to the next one."""
-    verifier = followed.federation.queue._verifier
+    verifier = Verifier(followed.federation.actors, followed.federation._instance)
     actor = await followed.federation.actors.get(peer.feed_id())
     page = await verifier.page_of(peer.publish([peer.row("a")], keep=False), actor)
     row_id = followed.follow_row().id
@@ -257,7 +258,7 @@ class Crash(Exception):
     """Stands for kill -9 at one point."""
 
 
-@pytest.mark.parametrize("where", ["_record", "_move", "pipeline_row", "record_attestations"])
+@pytest.mark.parametrize("where", ["_record", "move", "pipeline_row", "record_attestations"])
 async def test_a_crash_while_applying_loses_and_doubles_nothing(
     followed, peer, clock, monkeypatch, where
 ):
