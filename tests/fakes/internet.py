@@ -46,7 +46,7 @@ class Internet:
         monkeypatch.setattr(aiohttp.connector, "_SSL_CONTEXT_VERIFIED", _trusting())
 
     def name(self, host, *answers):
-        """Let DNS answer for `host`: each answer is a list of addresses, the last one stays."""
+        """Let DNS answer for `host` (or `*.host`): each answer is a list of addresses."""
         self.answers[host] = list(answers)
 
     async def peer(self, clock, host, key="peer"):
@@ -65,12 +65,16 @@ class Internet:
 
     def _look_up(self, host, port, *args, **more):
         name = host.decode() if isinstance(host, bytes) else host
-        if not isinstance(name, str) or name not in self.answers:
+        if not isinstance(name, str) or self._told(name) is None:
             return self._getaddrinfo(host, port, *args, **more)
         self.looked_up.append(name)
-        told = self.answers[name]
+        told = self._told(name)
         found = told.pop(0) if len(told) > 1 else told[0]
         return [_row(address, port) for address in found]
+
+    def _told(self, name):
+        """What DNS says of a name, by itself or by the wildcard above it."""
+        return self.answers.get(name, self.answers.get(f"*.{name.partition('.')[2]}"))
 
     async def _go(self, sock, address):
         host, port = address[:2]
