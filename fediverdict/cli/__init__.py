@@ -14,6 +14,7 @@ from fediverdict.cli.context import Context, pass_context, printable
 from fediverdict.cli.database import db
 from fediverdict.cli.demo import demo
 from fediverdict.cli.exchange import export_command, import_command
+from fediverdict.cli.federation import federation_group
 from fediverdict.cli.followers import followers
 from fediverdict.cli.init import init
 from fediverdict.cli.keys import keys
@@ -64,6 +65,7 @@ for command in (
     explain,
     peers,
     followers,
+    federation_group,
     keys,
     retire_command,
     cases_group,

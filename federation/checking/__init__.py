@@ -1,0 +1,1 @@
+"""What is wrong with a peer, or with ourselves seen from outside, and what to do about it."""
