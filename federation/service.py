@@ -120,22 +120,25 @@ class Federation:
         """Return the routes that peers use, for the application of `serve`."""
         return until_retired(self._routes.table(), self._instance)
 
-    async def start(self) -> None:
-        """Begin epochs where needed, then run the loops until `stop`."""
-        await self.announcer.run_once()
-        await self.feeds.start()
-        await self._store.write(pull_all_soon)
-        await self._store.write(end_ties, self._settings.blocked_domains)
-        loops: dict[str, Callable[[], Awaitable[object]]] = {
+    def steps(self) -> dict[str, Callable[[], Awaitable[int]]]:
+        """Return what is done again and again every `poll_seconds`."""
+        return {
             "announce": self.announcer.run_once,
             "seal": self._while_it_lives(self.feeds.seal),
             "deliver": self.deliverer.run_once,
             "act": self._while_it_lives(self.queue.run_once),
             "pull": self._while_it_lives(self.puller.run_once),
         }
-        poll = self._settings.poll_seconds
+
+    async def start(self) -> None:
+        """Begin epochs where needed, then run the loops until `stop`."""
+        await self.announcer.run_once()
+        await self.feeds.start()
+        await self._store.write(pull_all_soon)
+        await self._store.write(end_ties, self._settings.blocked_domains)
+        poll, steps = self._settings.poll_seconds, self.steps()
         self._tasks = [
-            *(asyncio.create_task(_forever(step, poll), name=name) for name, step in loops.items()),
+            *(asyncio.create_task(_forever(step, poll), name=name) for name, step in steps.items()),
             asyncio.create_task(_forever(self._tidy, _TIDY_SECONDS), name="tidy"),
             asyncio.create_task(
                 _forever(self._while_it_lives(self.heads.tell), self._settings.heads_seconds),

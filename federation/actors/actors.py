@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, func, select, update
 
 from cache.storage.database import Store
 from cache.storage.feed_tables import followers, follows, remote_actors
@@ -92,6 +92,16 @@ class Actors:
             self._count_stranger(now)
         return await self.fetch(actor_id)
 
+    async def renew(self, actor_id: Url) -> None:
+        """Fetch the actor anew; where that cannot be done now, it is done when next it is used.
+
+        So an `Update` never holds up what its actor sends after it.
+        """
+        try:
+            await self.refetch(actor_id)
+        except FederationError:
+            await self._store.write(_doubt, actor_id)
+
     async def is_gone(self, actor_id: Url) -> bool:
         """Tell whether the actor's own id says that it is gone, asked within the limits.
 
@@ -155,6 +165,12 @@ def _remembered(conn: Connection, actor_id: str) -> _Remembered | None:
     c = remote_actors.c
     row = conn.execute(select(c.document, c.fetched).where(c.actor_id == actor_id)).first()
     return None if row is None else _Remembered(json.loads(row.document), row.fetched)
+
+
+def _doubt(conn: Connection, actor_id: str) -> None:
+    """Believe what is remembered of an actor no longer than until it can be fetched."""
+    mine = remote_actors.c.actor_id == actor_id
+    conn.execute(update(remote_actors).where(mine).values(fetched=0))
 
 
 def _remember(

@@ -1,12 +1,16 @@
 """Two instances of ours that follow each other, as far as a test wants it."""
 
+import shutil
+
 import pytest
 
-import migrations
 from cache.settings import PeerDefaults
 from cache.storage.database import Store
 from cache.verdict import Feed
 from tests.fakes.instance import Ours
+
+BOTH = pytest.mark.parametrize("alpha", ["sqlite_url", "postgres_url"], indirect=True)
+"""Marks a test that runs on both databases."""
 
 REFETCH_SECONDS = 700  # later than this a peer's actor may be fetched again
 
@@ -43,20 +47,23 @@ class Pair:
 
 
 @pytest.fixture
-async def alpha(store, clock, tmp_path):
-    """An instance that publishes, on SQLite and on PostgreSQL in turn."""
+async def alpha(request, clock, tmp_path):
+    """An instance that publishes, on SQLite unless the test is marked with `BOTH`."""
+    url = request.getfixturevalue(getattr(request, "param", "sqlite_url"))
+    store = Store.open(url)
     started = await Ours(store, clock, tmp_path / "alpha", "alpha").start()
     yield started
     await started.stop()
+    store.close()
 
 
 @pytest.fixture
-async def pair(alpha, sqlite_url, clock, tmp_path):
+async def pair(alpha, _sqlite_template, clock, tmp_path):
     made = []
 
     async def make(name):
-        opened = Store.open(sqlite_url.replace(".sqlite3", f"-{name}.sqlite3"))
-        migrations.upgrade(opened.engine.url)
+        path = shutil.copy(_sqlite_template, tmp_path / f"{name}.sqlite3")
+        opened = Store.open(f"sqlite:///{path}")
         reader = await Ours(opened, clock, tmp_path / name, name).start()
         made.append((reader, opened))
         return reader
