@@ -163,13 +163,14 @@ class Client:
         first = known or FIRST
         async with self._request(asked, first) as answer:
             if asked.actor is None or not _may_be_the_scheme(answer, is_known=known is not None):
-                if asked.method == "POST":  # what anybody may fetch teaches nothing
-                    await self._note(asked, answer, first, known)
+                if asked.method == "POST" and answer.status < 300:
+                    await self._note(asked, first, known)
                 yield answer
                 return
         second = other(first)
         async with self._request(asked, second) as answer:
-            await self._note(asked, answer, second, known)
+            if answer.status < 400:
+                await self._note(asked, second, known)
             yield answer
 
     async def _known(self, asked: Asked) -> Scheme | None:
@@ -177,19 +178,13 @@ class Client:
             return None
         return await self._knocks.known(origin_of(asked.url))
 
-    async def _note(
-        self, asked: Asked, answer: aiohttp.ClientResponse, scheme: Scheme, known: Scheme | None
-    ) -> None:
+    async def _note(self, asked: Asked, scheme: Scheme, known: Scheme | None) -> None:
         """Remember the scheme that worked, if that is news."""
-        if asked.actor is None or self._knocks is None or scheme is known:
-            return
-        if 200 <= answer.status < 300:
+        if self._knocks is not None and scheme is not known:
             await self._knocks.note(origin_of(asked.url), scheme)
 
     @asynccontextmanager
-    async def _request(
-        self, asked: Asked, scheme: Scheme
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _request(self, asked: Asked, scheme: Scheme) -> AsyncIterator[aiohttp.ClientResponse]:
         self._check_scheme(asked.url)
         await self.blocks.refuse(asked.url)
         headers = dict(asked.headers)
