@@ -24,7 +24,6 @@ import json
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
@@ -39,6 +38,7 @@ from federation.following.inboxes import forget_gone, leave_shared
 from federation.instance import Instance
 from federation.outbound import hosts, waiting
 from federation.outbound.backoff import backoff_seconds
+from federation.outbound.hosts import Failure
 from federation.outbound.waiting import Delivery, enqueue
 from federation.settings import FederationSettings
 from federation.turns import Turns
@@ -75,16 +75,6 @@ def judge(status: int) -> Outcome:
     if status < 400 or status >= 500 or status in (401, 408, 429):
         return Outcome.LATER
     return {404: Outcome.MISSING, 410: Outcome.GONE}.get(status, Outcome.REFUSED)
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a row did not arrive this time; `gives_up` where it will not be tried again."""
-
-    error: str
-    now: int
-    retry_after: int | None  # seconds
-    gives_up: bool
 
 
 class Deliverer:
@@ -172,9 +162,10 @@ class Deliverer:
     ) -> bool:
         """Let the host rest; the row is given up after so many tries."""
         now, dice = self._instance.clock(), random.random()  # noqa: S311  # when, not what
-        failure = Failure(error, now, retry_after, self._gives_up(row, status, now))
-        await self._store.write(_failed, row, failure, self._settings, dice)
-        if failure.gives_up:
+        failure = Failure(error, now, retry_after, is_busy=status == 429)
+        gives_up = self._gives_up(row, status, now)
+        await self._store.write(_failed, row, failure, self._settings, dice, gives_up)
+        if gives_up:
             _tell(error)
         return False
 
@@ -209,16 +200,20 @@ def _arrived(conn: Connection, row: Delivery, now: int) -> None:
 
 
 def _failed(
-    conn: Connection, row: Delivery, failure: Failure, settings: FederationSettings, dice: float
+    conn: Connection,
+    row: Delivery,
+    failure: Failure,
+    settings: FederationSettings,
+    dice: float,
+    gives_up: bool,
 ) -> None:
-    before = hosts.read_host(conn, row.origin)
-    host = hosts.after_failure(before, settings, failure.now, dice, failure.retry_after)
+    host = hosts.after_failure(hosts.read_host(conn, row.origin), failure, settings, dice)
     hosts.note_failure(conn, row.origin, host, failure.error)
     values = {"tries": row.tries + 1, "next_try": host.open_until, "error": failure.error}
     conn.execute(update(deliveries).where(waiting.same(row)).values(**values))
-    if failure.gives_up:
+    if gives_up:
         _give_up(conn, row, failure.error)
-    if host.is_open:
+    if host.is_open or failure.is_busy:
         waiting.collapse(conn, row.origin)
 
 

@@ -5,6 +5,7 @@ The wait belongs to the host, not to what waits for it: a new page does not make
     closed -> (failure) closed, asked again after `retry_seconds`, then twice that ...
     closed -> (`host_failures` in a row within `host_failures_seconds`) open
     open   -> (`host_rest_seconds` later, then twice that ...) one try: closed, or open again
+    either -> (429: it is there, and has had enough for now) closed, asked again later
 
 No wait is longer than `retry_seconds_max` and its jitter; `Retry-After` may only lengthen one, up
 to that too. Rows of hosts that nothing binds to us and for which nothing waits are forgotten.
@@ -38,16 +39,24 @@ class Host:
         return self.rest_seconds > 0
 
 
-def after_failure(
-    host: Host, settings: FederationSettings, now: int, dice: float, retry_after: int | None
-) -> Host:
-    """Return the host after one more failure; `dice` is 0..1, `retry_after` seconds."""
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Something did not arrive; `is_busy` where the host is there and has had enough for now."""
+
+    error: str
+    now: int
+    retry_after: int | None = None  # seconds
+    is_busy: bool = False
+
+
+def after_failure(host: Host, failure: Failure, settings: FederationSettings, dice: float) -> Host:
+    """Return the host after one more failure; `dice` is 0..1."""
     failures = host.failures + 1
-    failed = now if host.failed is None else host.failed
-    rest = _rest(host, failures, now - failed, settings)
+    failed = failure.now if host.failed is None else host.failed
+    rest = 0 if failure.is_busy else _rest(host, failures, failure.now - failed, settings)
     wait = jittered(rest, dice) if rest else backoff_seconds(host.failures, settings, dice)
-    wait = max(wait, min(retry_after or 0, settings.retry_seconds_max))
-    return Host(failures, failed, now + wait, rest)
+    wait = max(wait, min(failure.retry_after or 0, settings.retry_seconds_max))
+    return Host(failures, failed, failure.now + wait, rest)
 
 
 def _rest(host: Host, failures: int, seconds: int, settings: FederationSettings) -> int:
