@@ -5,10 +5,12 @@ import asyncio
 import pytest
 from sqlalchemy import func, select
 
+from cache.settings import PeerDefaults
 from cache.storage.feed_tables import followers, inbox, remote_actors
 from cache.storage.tables import metadata
 from federation import addresses
 from federation.errors import BadRequest
+from federation.origin import Url
 from federation.wire import activity, composing
 from federation.wire.row import Retraction
 from tests.fakes.instance import pictures
@@ -261,8 +263,6 @@ async def test_a_page_that_parsers_differ_on_is_not_applied(followed, peer, cloc
 @pytest.mark.fault("parser differences")
 async def test_webfinger_that_parsers_differ_on_is_no_answer(ours, peer, nothing_comes_of):
     """jcs, json: the same for discovery."""
-    from cache.settings import PeerDefaults  # noqa: PLC0415
-
     async with nothing_comes_of(ours, peer, fetches=len(WRONG)):
         for name, body in WRONG.items():
 
@@ -333,7 +333,7 @@ async def test_what_strangers_say_of_others_is_no_work(ours, peer, third, nothin
 @pytest.mark.fault("races with the unknown")
 async def test_an_undo_that_comes_before_its_follow_approves_nobody(ours, peer):
     """Mastodon CVE-2026-33869: what came in the wrong order stayed."""
-    asked = activity.Follow(f"{peer.id}/follows/1", peer.id, ours.feed_id())
+    asked = activity.Follow(Url(f"{peer.id}/follows/1"), peer.id, ours.feed_id())
     undo = composing.build_undo(f"{peer.id}/undo/1", asked)
     assert await peer.send(ours, undo) == 401
     follow = composing.build_follow(asked.id, asked.actor, asked.object)
