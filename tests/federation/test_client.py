@@ -1,7 +1,11 @@
 """The one outbound client against a server that misbehaves, over loopback."""
 
 import asyncio
+import contextlib
 import gzip
+import time
+import tracemalloc
+import zlib
 from urllib.parse import quote
 
 import pytest
@@ -9,7 +13,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from federation.client import AnsweredWith, Client
-from federation.errors import BlockedAddress, FetchFailed, TooLarge, WrongContentType
+from federation.errors import (
+    BlockedAddress,
+    FederationError,
+    FetchFailed,
+    TooLarge,
+    WrongContentType,
+)
 from federation.outbound.media import ACTIVITY, Kind
 from federation.settings import FederationSettings
 
@@ -32,6 +42,13 @@ async def peer():  # noqa: C901
             case "/bomb":
                 bomb = gzip.compress(bytes(50_000_000))
                 return web.Response(body=bomb, headers=TYPED | {"Content-Encoding": "gzip"})
+            case "/gigabyte":
+                return await _gigabyte(request)
+            case "/cookie":
+                return web.Response(body=b"{}", headers=TYPED | {"Set-Cookie": "a=b; Path=/"})
+            case "/later":
+                headers = {"Retry-After": request.query["at"]}
+                return web.Response(status=503, headers=headers)
             case "/drip":
                 return await _drip(request)
             case "/loop":
@@ -69,6 +86,21 @@ async def _drip(request):
         return response
 
 
+async def _gigabyte(request):
+    """A gzip stream of 1 GB of zeros: the block after the first may be sent again and again."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    zeros = bytes(10_000_000)
+    response = web.StreamResponse(headers=TYPED | {"Content-Encoding": "gzip"})
+    await response.prepare(request)
+    try:
+        await response.write(packer.compress(zeros) + packer.flush(zlib.Z_FULL_FLUSH))
+        block = packer.compress(zeros) + packer.flush(zlib.Z_FULL_FLUSH)
+        await response.write(99 * block)
+    except (ConnectionError, asyncio.CancelledError):
+        pass
+    return response
+
+
 def sign(actor, method, url, body, scheme):
     return {"Signature": f"{actor} {method} {url} {len(body or b'')}", "Scheme": scheme.value}
 
@@ -77,9 +109,9 @@ def sign(actor, method, url, body, scheme):
 async def make_client():
     clients = []
 
-    def make(**changes):
+    def make(clock=time.time, **changes):
         settings = FederationSettings(**{"allow_private_addresses": True} | changes)
-        clients.append(Client(settings, sign, "test"))
+        clients.append(Client(settings, sign, "test", clock=clock))
         return clients[-1]
 
     yield make
@@ -103,6 +135,34 @@ async def test_a_body_one_byte_past_the_limit_is_refused(make_client, peer):
 async def test_a_gzip_bomb_stops_at_the_limit(make_client, peer):
     with pytest.raises(TooLarge):
         await get(make_client(), peer, "/bomb")
+
+
+async def test_a_gigabyte_of_zeros_costs_no_memory(make_client, peer):
+    """aiohttp CVE-2025-69228: it is unpacked piece by piece, and left at the limit."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLarge):
+            await get(make_client(), peer, "/gigabyte")
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 40_000_000
+
+
+async def test_a_head_that_drips_is_left_after_the_total_time(make_client):
+    async def drip(_reader, writer):
+        with contextlib.suppress(ConnectionError):
+            writer.write(b"HTTP/1.1 200 OK\r\n")
+            while True:
+                writer.write(b"X-Slow: x\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+
+    server = await asyncio.start_server(drip, "127.0.0.1")
+    port = server.sockets[0].getsockname()[1]
+    with pytest.raises(FetchFailed, match="no full answer within"):
+        await make_client(fetch_seconds=0.2).get(f"http://127.0.0.1:{port}/", Kind.JRD, LIMIT)
+    server.close()
 
 
 async def test_a_server_that_drips_is_left_after_the_total_time(make_client, peer):
@@ -184,6 +244,32 @@ async def test_a_post_is_signed_and_tells_status_and_retry_after(make_client, pe
     assert peer.seen[0].headers["Signature"].startswith("me POST")
 
 
+async def test_retry_after_may_be_a_date(make_client, peer):
+    client = make_client(clock=lambda: 784_111_777 - 90)
+    for at, seconds in (("Sun,%2006%20Nov%201994%2008:49:37%20GMT", 90), ("7", 7), ("x", None)):
+        with pytest.raises(AnsweredWith) as told:
+            await get(client, peer, f"/later?at={at}")
+        assert (told.value.code, told.value.retry_after) == (503, seconds)
+        posted = await client.post(str(peer.make_url(f"/later?at={at}")), b"{}", "me")
+        assert (posted.status, posted.retry_after) == (503, seconds)
+
+
+async def test_cookies_are_not_kept(make_client, peer):
+    client = make_client()
+    for _ in range(2):
+        await get(client, peer, "/cookie")
+    assert ["Cookie" in one.headers for one in peer.seen] == [False, False]
+
+
+@pytest.mark.parametrize(
+    "to", ["", "http://[", "https://", "ftp://a.example/", "https://u@127.0.0.1/"]
+)
+async def test_a_redirect_to_no_url_is_not_followed(make_client, peer, to):
+    with pytest.raises(FederationError):
+        await get(make_client(), peer, f"/away?to={quote(to)}")
+    assert len(peer.seen) == 1
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]"])
 async def test_loopback_is_refused_as_literal_and_as_name(make_client, peer, host):
     url = f"https://{host}:{peer.port}/exact"
@@ -208,21 +294,41 @@ async def test_a_closed_port_is_a_fetch_that_failed(make_client, peer):
         await make_client().get("http://127.0.0.1:1/", Kind.ACTIVITY, LIMIT)
 
 
-async def test_a_host_gets_no_more_connections_at_once_than_allowed(make_client):
+class Crowd:
+    """A server that counts how many requests it, and all others of its kind, hold at once."""
+
     at_once = most = 0
 
-    async def slow(_request):
-        nonlocal at_once, most
-        at_once += 1
-        most = max(most, at_once)
+    @classmethod
+    async def slow(cls, _request):
+        cls.at_once += 1
+        cls.most = max(cls.most, cls.at_once)
         await asyncio.sleep(0.01)
-        at_once -= 1
+        cls.at_once -= 1
         return web.Response(body=b"{}", headers=TYPED)
 
-    server = TestServer(web.Application())
-    server.app.router.add_get("/", slow)
-    await server.start_server()
-    client = make_client(connections_per_host=2)
-    await asyncio.gather(*(get(client, server, "/") for _ in range(10)))
-    await server.close()
-    assert most == 2
+
+@pytest.mark.parametrize(
+    ("servers", "limits", "most"),
+    [
+        (1, {"connections_per_host": 2}, 2),
+        (1, {}, 4),
+        (4, {"connections": 3}, 3),
+        (4, {"connections_per_host": 1}, 4),
+    ],
+)
+async def test_hosts_get_no_more_connections_at_once_than_allowed(
+    make_client, servers, limits, most
+):
+    """For one host, and for all together; a port is a host of its own."""
+    Crowd.at_once = Crowd.most = 0
+    started = []
+    for _ in range(servers):
+        started.append(TestServer(web.Application()))
+        started[-1].app.router.add_get("/", Crowd.slow)
+        await started[-1].start_server()
+    client = make_client(**limits)
+    await asyncio.gather(*(get(client, server, "/") for server in started for _ in range(8)))
+    for server in started:
+        await server.close()
+    assert Crowd.most == most
