@@ -43,8 +43,9 @@ from federation.publishing.upkeep import TURN_SECONDS, Upkeep
 from federation.reading.asking import Asking
 from federation.reading.heads import Heads
 from federation.reading.pull import Puller, pull_all_soon
+from federation.reading.revoking import withdraw_revoked
 from federation.receiving.disputes import forget_disputes
-from federation.receiving.effects import Effects, pull_soon
+from federation.receiving.effects import Effects
 from federation.receiving.inbox import Inbox
 from federation.receiving.queue import Queue
 from federation.routes import Routes
@@ -210,8 +211,7 @@ class Federation:
 def take_over_actor(conn: Connection, actor: RemoteActor) -> None:
     """Let what a fetched actor says hold here: its inboxes, and which keys were stolen."""
     note_update(conn, actor)
-    if any(key.revoked_from or key.revoked for key in actor.proof_keys.values()):
-        pull_soon(conn, actor.id)
+    withdraw_revoked(conn, actor)
 
 
 async def _forever(step: Callable[[], Awaitable[object]], pause_seconds: float) -> None:
