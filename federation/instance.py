@@ -61,6 +61,7 @@ class Instance:
         scheme: Scheme = Scheme.CAVAGE,
     ) -> Mapping[str, str]:
         """Return the headers that sign a request of one of our actors."""
-        of_scheme = message_signatures if scheme is Scheme.RFC9421 else cavage
+        rfc9421 = scheme is Scheme.RFC9421
+        sign_request = message_signatures.sign_request if rfc9421 else cavage.sign_request
         key_id = main_key_id(actor_id)
-        return of_scheme.sign_request(method, url, body, self.keys.http, key_id, self.clock())
+        return sign_request(method, url, body, self.keys.http, key_id, self.clock())

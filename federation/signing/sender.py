@@ -79,5 +79,6 @@ def _urls(key_ids: Iterable[str]) -> Iterable[Url]:
 def _verify(
     request: Request, scheme: Scheme, key: RsaKey, now: int, base: Origin
 ) -> VerifiedRequest:
-    of_scheme = message_signatures if scheme is Scheme.RFC9421 else cavage
-    return of_scheme.verify_request(request, key, now, base)
+    if scheme is Scheme.RFC9421:
+        return message_signatures.verify_request(request, key, now, base)
+    return cavage.verify_request(request, key, now, base)

@@ -130,7 +130,7 @@ class Peer:
         url, key_id = f"{self.base}{request.raw_path}", signatures.key_id_of(headers)
         body, key = await request.read(), await self._their_key(key_id)
         good = signatures.holds(request.method, url, headers, body, key)
-        taken = good and scheme in self.takes
+        taken = good and scheme in (self.takes or ())
         self.knocks.append((scheme, taken))
         return taken
 

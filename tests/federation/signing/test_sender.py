@@ -3,6 +3,7 @@
 import json
 from base64 import b64encode
 from hashlib import sha256
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -72,7 +73,7 @@ def test_a_request_may_be_signed_in_both_schemes():
 @pytest.mark.parametrize("wrong", SIGN)
 @pytest.mark.parametrize("fault", ["key", "name", "time"])
 def test_one_wrong_scheme_of_two_refuses_the_request(wrong, fault):
-    faults = {
+    faults: dict[str, dict[str, Any]] = {
         "key": {"key": other_rsa_key()},
         "name": {"key_id": f"{ACTOR_ID}#else"},
         "time": {"now": NOW - 9_999},
