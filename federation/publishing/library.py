@@ -105,9 +105,7 @@ class Library:
 
     async def _run(self, reader: Reader, asked: Run) -> Served | Url:
         self._count(reader)
-        found = await self._store.read(
-            runs.run_holding, asked.feed, asked.epoch, max(asked.first, 1)
-        )
+        found = await self._store.read(runs.run_holding, asked.feed, asked.epoch, asked.first)
         if found is None:
             raise NotFound("no run holds that page")
         run, signed = found

@@ -150,6 +150,10 @@ def _fit(pages: Sequence[Row[Any]]) -> bool:
     except ValueError:
         return False
     rows = sum(page.rows for page in pages)
-    size = sum(page.size for page in pages) + rows * (1 + len(labels) * _NULL_BYTES)
+    nulls = sum(
+        page.rows * (len(labels) - len(one["labels"]))
+        for page, one in zip(pages, tables, strict=True)
+    )
+    size = sum(page.size for page in pages) + nulls * _NULL_BYTES + rows  # longer indexes
     within = len(labels) <= MAX_LABELS and len(pipelines) <= MAX_PIPELINES
     return within and len(rules) <= MAX_RULES and rows <= MAX_RUN_ROWS and size <= MAX_PAGE_BYTES

@@ -192,7 +192,7 @@ def finish(conn: Connection, made: Draft) -> None:
         .where(p.snapshot_id == made.id)
         .order_by(p.part)
     )
-    parts = tuple(_name(made.snapshot, *row) for row in rows.tuples())
+    parts = tuple(_name(made.snapshot, *row) for row in rows)
     whole = replace(made.snapshot, parts=parts)
     private = proof_key_in_use(conn, feed)
     manifest = seal_manifest(whole, private, proof_key_id(whole.feed_id, private.public_key()))
