@@ -94,6 +94,7 @@ class Deliverer:
         self._instance = instance
         self._before_sending = before_sending
         self._noted: set[str] = set()
+        self._noting = asyncio.Lock()
         self._turns = Turns(settings.delivery_hosts, settings.poll_seconds)
 
     async def run_once(self) -> int:
@@ -177,12 +178,15 @@ class Deliverer:
 
     async def _note(self, row: Delivery) -> None:
         """Have the feed's head noted before its page is sent."""
-        if row.feed is None or row.activity_id in self._noted:
+        if row.feed is None:
             return
-        await self._before_sending()
-        if len(self._noted) >= _NOTED:
-            self._noted.clear()
-        self._noted.add(row.activity_id)
+        async with self._noting:  # the same page goes to many hosts at once
+            if row.activity_id in self._noted:
+                return
+            await self._before_sending()
+            if len(self._noted) >= _NOTED:
+                self._noted.clear()
+            self._noted.add(row.activity_id)
 
     def _actor(self, row: Delivery) -> str:
         if row.feed is not None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, select, update
 
 from cache.storage.feed_tables import deliveries, is_waiting
 from cache.storage.peer_tables import hosts
@@ -28,6 +28,13 @@ PAGES_WAITING: Final = 8
 """Pages of one feed that wait for one inbox before they become one announcement."""
 
 _MAX_DUE = 1_000  # hosts looked at in one turn
+_c = deliveries.c
+_NEXT = (  # made once, for that takes longer than running it
+    select(_c.id, _c.origin, _c.activity_id, _c.inbox, _c.body, _c.tries, _c.created, _c.feed)
+    .where(is_waiting, _c.origin == bindparam("origin"))
+    .order_by(_c.id)
+    .limit(1)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +121,7 @@ def due(conn: Connection, now: int) -> list[str]:
 
 def next_of(conn: Connection, origin: str) -> Delivery | None:
     """Return the oldest row that waits for a host."""
-    c = deliveries.c
-    query = (
-        select(c.id, c.origin, c.activity_id, c.inbox, c.body, c.tries, c.created, c.feed)
-        .where(is_waiting, c.origin == origin)
-        .order_by(c.id)
-        .limit(1)
-    )
-    row = conn.execute(query).first()
+    row = conn.execute(_NEXT, {"origin": origin}).first()
     if row is None:
         return None
     feed = None if row.feed is None else Feed(row.feed)

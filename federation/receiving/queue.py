@@ -14,7 +14,7 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, select, update
 
 from cache.errors import CacheError
 from cache.storage.database import Store
@@ -36,6 +36,13 @@ ROWS_A_TURN: Final = 50
 
 _MAX_DUE = 1_000  # actors looked at in one turn
 _TIDY_ROWS = 1_000  # forgotten in one transaction
+_c = inbox.c
+_NEXT = (  # made once, for that takes longer than running it
+    select(_c.id, _c.activity_id, _c.body, _c.tries, _c.next_try)
+    .where(is_received, _c.origin == bindparam("origin"), _c.actor_id == bindparam("actor_id"))
+    .order_by(_c.id)
+    .limit(1)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +135,8 @@ def _due_actors(conn: Connection, now: int) -> list[str]:
 
 def _next_of(conn: Connection, actor_id: str, now: int) -> Received | None:
     """Return the oldest row of an actor, if it is due."""
-    c = inbox.c
-    oldest = (
-        select(c.id, c.activity_id, c.body, c.tries, c.next_try)
-        .where(is_received, c.origin == origin_of(Url(actor_id)), c.actor_id == actor_id)
-        .order_by(c.id)
-        .limit(1)
-    )
-    row = conn.execute(oldest).first()
+    named = {"origin": origin_of(Url(actor_id)), "actor_id": actor_id}
+    row = conn.execute(_NEXT, named).first()
     if row is None or row.next_try > now:
         return None
     return Received(row.id, row.activity_id, row.body, row.tries)
