@@ -37,7 +37,7 @@ SKEW_WARNING_SECONDS: Final = 60
 SKEW_SECONDS: Final = 3_600
 """A clock that is further off makes every signature stale (`signing/request.py`)."""
 
-_TLS_WORDS: Final = ("certificate", "ssl", "tls")
+_TLS_WORDS: Final = ("certificate", "[ssl", "tlsv1")  # what OpenSSL and aiohttp say
 _NAME_WORDS: Final = ("name or service not known", "getaddrinfo", "no address", "nodename", "dns")
 _REFUSED_WORDS: Final = ("refused", "connect call failed")
 
@@ -48,7 +48,7 @@ def judge_reachable(look: Look) -> Check:
         if look.status >= 500:
             todo = "Look at the log of the server and of the proxy before it."
             return failed(Name.REACHABLE, f"{look.url} answers {look.status}", todo)
-        return ok(Name.REACHABLE, f"{look.url} answers over {look.url.partition(':')[0]}")
+        return ok(Name.REACHABLE, f"{origin_of(look.url)} answers")
     return failed(Name.REACHABLE, str(look.error), _remedy(look.error))
 
 
@@ -59,12 +59,12 @@ def _remedy(error: FederationError) -> str:
         return "It is blocked here; `fediverdict peers unblock` takes it off the list."
     if isinstance(error, BlockedAddress):
         return "Its name must lead to public addresses, and its URL begin with https."
-    if any(word in text for word in _TLS_WORDS):
-        return "Its certificate must be valid for this name, unexpired, and sent with its chain."
-    if any(word in text for word in _NAME_WORDS):
-        return "Its name must have an A or AAAA record; look for a typing error."
     if any(word in text for word in _REFUSED_WORDS):
         return "Nothing listens there: is the server running, the port open in the firewall?"
+    if any(word in text for word in _NAME_WORDS):
+        return "Its name must have an A or AAAA record; look for a typing error."
+    if any(word in text for word in _TLS_WORDS):
+        return "Its certificate must be valid for this name, unexpired, and sent with its chain."
     return "Try again in a while; if it stays so, ask its admin."
 
 
@@ -196,10 +196,10 @@ def judge_clock(looks: Sequence[Look], now: int) -> Check:
 
 def _judge_skew(skew: int) -> Check:
     way = "ahead of" if skew > 0 else "behind"
-    said = f"its clock is {abs(skew)} s {way} ours"
+    said = f"the clock there is {abs(skew)} s {way} ours"
     todo = "One of the two clocks is wrong: look at both, and run NTP."
     if abs(skew) > SKEW_SECONDS:
         return failed(Name.CLOCK, f"{said}: signatures are refused as stale", todo)
     if abs(skew) > SKEW_WARNING_SECONDS:
         return warning(Name.CLOCK, said, todo)
-    return ok(Name.CLOCK, said if skew else "its clock agrees with ours")
+    return ok(Name.CLOCK, said if skew else "the clock there agrees with ours")

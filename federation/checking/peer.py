@@ -21,7 +21,7 @@ from federation.client import Seen
 from federation.errors import BadHandle, FederationError
 from federation.following.follow import list_follows
 from federation.following.followers import list_followers
-from federation.origin import Origin, Url, parse_url
+from federation.origin import Origin, Url, origin_of, parse_url
 from federation.outbound.delivery_state import delivery_state
 from federation.outbound.media import Kind
 from federation.signing.identity import Scheme
@@ -30,6 +30,22 @@ from federation.wire.strictjson import JsonObject
 
 SIGNED = (Scheme.CAVAGE, Scheme.RFC9421)
 _OF_ACTOR = (Name.WEBFINGER_BACK, Name.CONTEXT, Name.KEYS, Name.SIGNATURE)
+_REMOTE = (
+    Name.REACHABLE,
+    Name.NODEINFO,
+    Name.HOST_META,
+    Name.CLOCK,
+    Name.WEBFINGER,
+    Name.WEBFINGER_BACK,
+    Name.ACTOR,
+    Name.CONTEXT,
+    Name.KEYS,
+    Name.SIGNATURE,
+    Name.OUTBOX,
+    Name.PAGE,
+    Name.CHAIN,
+    Name.LAG,
+)
 _OF_FEED = (Name.OUTBOX, Name.PAGE, Name.CHAIN, Name.LAG)
 
 
@@ -47,11 +63,17 @@ class PeerDoctor:
         """Check the peer that a handle or the URL of an actor names; raises `BadHandle`."""
         handle = await self._handle(name)
         if isinstance(handle, Check):
-            return [handle, *_skip(_peers(), "its actor cannot be read", but=[handle.name])]
+            ties = await self._ties(name)
+            return [handle, *_skip(_REMOTE, "its actor cannot be read", but=[handle.name]), *ties]
+        ties = await self._ties(str(handle))
+        return [*await self._remote(handle), *ties]
+
+    async def _remote(self, handle: Handle) -> list[Check]:
+        """Check all that the peer itself shows."""
         found = await self._look(webfinger_url(handle), Kind.JRD)
         checks = [judging.judge_reachable(found)]
         if isinstance(found, NoAnswer):
-            return [*checks, *_skip(_peers(), "it does not answer", but=[Name.REACHABLE])]
+            return [*checks, *_skip(_REMOTE, "it does not answer", but=[Name.REACHABLE])]
         document = judging.read_document(found, Kind.JRD, self._bytes)
         actor_id = judging.judge_webfinger(document, handle, http=self._http)
         checks += await self._host(handle.origin)
@@ -120,20 +142,24 @@ class PeerDoctor:
         ]
 
     async def _feed(self, actor: RemoteActor, scheme: Scheme) -> list[Check]:
-        known = await self._store.read(_known, actor)
-        ties = [
-            feed_judging.judge_following(known),
-            feed_judging.judge_follower(known),
-            feed_judging.judge_delivery(known),
-        ]
+        known = await self._store.read(_known, actor.id)
         if actor.feed is None or actor.outbox is None:
-            return [*_skip(_OF_FEED, "it is not the feed of a Fediverdict"), *ties]
+            return _skip(_OF_FEED, "it is not the feed of a Fediverdict")
         look = await self._look(actor.outbox, Kind.ACTIVITY, scheme)
         document = judging.read_document(look, Kind.ACTIVITY, self._bytes)
         outbox, head = feed_judging.judge_outbox(document, actor)
         now = self._looker.clock()
         lag = feed_judging.judge_lag(known, head, now)
-        return [outbox, *await self._pages(actor, head, known, scheme), lag, *ties]
+        return [outbox, *await self._pages(actor, head, known, scheme), lag]
+
+    async def _ties(self, name: str) -> list[Check]:
+        """Check what binds us to the peer, as our database knows it."""
+        known = await self._store.read(_known, name)
+        return [
+            feed_judging.judge_following(known),
+            feed_judging.judge_follower(known),
+            feed_judging.judge_delivery(known),
+        ]
 
     async def _pages(
         self, actor: RemoteActor, head: OutboxHead | None, known: Known, scheme: Scheme
@@ -158,11 +184,6 @@ class PeerDoctor:
         return look
 
 
-def _peers() -> list[Name]:
-    own = (Name.BASE_URL, Name.DNS, Name.WEBFINGER_ORIGIN, Name.PROXY)
-    return [name for name in Name if name not in own]
-
-
 def _skip(names: Iterable[Name], why: str, but: Sequence[Name] = ()) -> list[Check]:
     return [skipped(name, why) for name in names if name not in but]
 
@@ -181,6 +202,13 @@ def _nodeinfo_url(document: JsonObject | str, origin: Origin, *, http: bool) -> 
         return None
 
 
-def _known(conn: Connection, actor: RemoteActor) -> Known:
-    feed = next((one for one in list_follows(conn) if one.actor_id == actor.id), None)
-    return Known(feed, list_followers(conn, actor.origin), delivery_state(conn, actor.origin))
+def _known(conn: Connection, name: str) -> Known:
+    """Return what is known here of the feed with a handle or actor id, and of its host."""
+    feeds = (one for one in list_follows(conn) if name in (one.actor_id, one.handle))
+    origin = _origin(name)
+    return Known(next(feeds, None), list_followers(conn, origin), delivery_state(conn, origin))
+
+
+def _origin(name: str) -> Origin:
+    url = name if "://" in name else parse_handle(name, allow_http=True).origin
+    return origin_of(parse_url(url, allow_http=True))

@@ -113,7 +113,11 @@ def feed_lines(feed: FollowedFeed, evidence: Sequence[Evidence], now: int) -> It
         yield from _halted_lines(feed, evidence)
     if feed.state != "accepted":
         return
-    yield f"  read to {_place(feed.epoch, feed.page)}, its head {_head(feed)}: {_lag(feed, now)}"
+    if feed.epoch is None and feed.head_page is None and feed.pulled and not feed.error:
+        yield "  its outbox is empty: nothing was sealed yet"
+    else:
+        place = _place(feed.epoch, feed.page)
+        yield f"  read to {place}, its head {_head(feed)}: {_lag(feed, now)}"
     read = _when(feed.pulled) if feed.pulled else "never"
     yield f"  last read {read}, next try {_next(feed, now)}"
     if feed.error:
