@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_writer import HttpVersion11
 
-from federation.actors import nodeinfo, webfinger
+from federation.actors.discovery import Discovery
 from federation.addresses import INSTANCE_NAME
 from federation.documents import Documents
 from federation.errors import (
@@ -25,7 +25,6 @@ from federation.errors import (
     TooSlow,
     WrongContentType,
 )
-from federation.instance import Instance
 from federation.outbound import media
 from federation.publishing.answering import Question
 from federation.publishing.library import Served
@@ -42,30 +41,24 @@ class Routes:
 
     def __init__(
         self,
-        instance: Instance,
         documents: Documents,
         inbox: Inbox,
-        version: str,
+        discovery: Discovery,
         activity_bytes: int,
         body_seconds: float,
     ) -> None:
-        self._instance = instance
         self._documents = documents
         self._inbox = inbox
-        self._version = version
+        self._discovery = discovery
         self._activity_bytes = activity_bytes
         self._body_seconds = body_seconds
 
     def table(self) -> list[web.RouteDef]:
         """Return every route of federation."""
         gets: dict[str, Handler] = {
-            "/.well-known/webfinger": self.webfinger,
-            "/.well-known/nodeinfo": self.nodeinfo_links,
-            nodeinfo.PATH: self.nodeinfo,
-            f"/{INSTANCE_NAME}": self.actor,
+            **self._discovery.handlers(),
             f"/{INSTANCE_NAME}/outbox": self.outbox,
             f"/{INSTANCE_NAME}/followers": self.followers,
-            "/feeds/{name}": self.actor,
             "/feeds/{name}/outbox": self.outbox,
             "/feeds/{name}/followers": self.followers,
             "/feeds/{name}/snapshot": self.manifest,
@@ -82,24 +75,6 @@ class Routes:
             ),
             *(web.post(path, _answered(self.inbox), expect_handler=_expect) for path in posts),
         ]
-
-    async def webfinger(self, request: web.Request) -> web.Response:
-        """Answer which actor a handle names (RFC 7033)."""
-        resource = request.query.get("resource", "")
-        return _json(webfinger.build_webfinger(resource, self._instance.base), media.JRD)
-
-    async def nodeinfo_links(self, _: web.Request) -> web.Response:
-        """Answer where NodeInfo stands."""
-        return _json(nodeinfo.build_links(self._instance.base), "application/json")
-
-    async def nodeinfo(self, _: web.Request) -> web.Response:
-        """Answer what software this is."""
-        document = nodeinfo.build_nodeinfo(self._instance.base, self._version)
-        return _json(document, "application/json")
-
-    async def actor(self, request: web.Request) -> web.Response:
-        """Answer with an actor document."""
-        return _json(self._documents.actor(_name(request)))
 
     async def outbox(self, request: web.Request) -> web.Response:
         """Answer how many pages a feed has."""

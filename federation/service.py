@@ -23,6 +23,7 @@ from federation.actors.actors import Actors
 from federation.actors.announcing import Announcer
 from federation.actors.changing import note_update
 from federation.actors.discover import FoundFeed, find_feed
+from federation.actors.discovery import Discovery
 from federation.actors.remote_actor import RemoteActor
 from federation.actors.retiring import until_retired
 from federation.client import Client
@@ -103,10 +104,9 @@ class Federation:
         self.asking = Asking(store, self.client, self.actors, verifier, instance, settings)
         version = metadata.version("fediverdict")
         self._routes = Routes(
-            instance,
             documents,
             self.inbox,
-            version,
+            Discovery(instance, version, rules or {}),
             settings.activity_bytes,
             settings.fetch_seconds,
         )

@@ -1,12 +1,17 @@
 """NodeInfo 2.1: what software an instance runs, and where its instance actor is (FEP-2677)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from cache.rules import parse
 from federation import addresses
 from federation.actors.webfinger import INSTANCE_REL
+from federation.context import LABEL_PREFIX
 from federation.errors import BadRequest, WrongOrigin
 from federation.origin import Origin, Url, exact_url, origin_of
+from federation.standards import FEPS, SCHEMES
+from federation.wire.page_head import WIRE
 from federation.wire.strictjson import JsonObject
 
 SCHEMA: Final = "http://nodeinfo.diaspora.software/ns/schema/2.1"
@@ -42,8 +47,13 @@ def build_links(base: Origin) -> JsonObject:
     }
 
 
-def build_nodeinfo(base: Origin, version: str) -> JsonObject:
-    """Return `/nodeinfo/2.1`; it counts nobody, and its metadata names the feeds."""
+def build_nodeinfo(
+    base: Origin, version: str, rules: Mapping[str, str] | None = None
+) -> JsonObject:
+    """Return `/nodeinfo/2.1`; it counts nobody, and its metadata says what is implemented here.
+
+    `rules` are name -> expression; only the labels that they speak of are told.
+    """
     feeds = {name: addresses.feed_url(base, feed) for name, feed in addresses.FEEDS.items()}
     return {
         "version": "2.1",
@@ -52,7 +62,13 @@ def build_nodeinfo(base: Origin, version: str) -> JsonObject:
         "services": {"inbound": [], "outbound": []},
         "openRegistrations": False,
         "usage": {"users": {}},
-        "metadata": {"feeds": feeds},
+        "metadata": {
+            "feeds": feeds,
+            "wire": WIRE,
+            "labels": [LABEL_PREFIX + label for label in _labels(rules or {})],
+            "feps": [standard.name for standard in FEPS],
+            "httpSignatures": sorted(SCHEMES),
+        },
     }
 
 
@@ -81,6 +97,11 @@ def parse_nodeinfo(document: JsonObject) -> NodeInfo:
     if not isinstance(name, str) or not isinstance(version, str):
         raise BadRequest("NodeInfo does not name its software and version")
     return NodeInfo(name[:MAX_TEXT_CHARACTERS], version[:MAX_TEXT_CHARACTERS])
+
+
+def _labels(rules: Mapping[str, str]) -> list[str]:
+    """Return the labels that the rules speak of: what pictures are judged by here."""
+    return sorted(frozenset[str]().union(*(parse(text).labels for text in rules.values())))
 
 
 def _link(href: object, origin: Origin, allow_http: bool) -> Url | None:
