@@ -1,6 +1,7 @@
 """The tables of talking to peers: hosts, what was blocked, what was disputed, and evidence.
 
-One schema for SQLite and PostgreSQL, as in `tables`; only `federation` reads and writes them.
+One schema for SQLite and PostgreSQL, as in `tables`; only `federation` reads and writes them, but
+for `disputes`, which cases answer.
 """
 
 from sqlalchemy import (

@@ -102,12 +102,14 @@ def newest_page(ours):
     return json.loads(ours.rows(feed_pages)[-1].document)
 
 
-def said(ours, kind, target, actor=None, **more):
-    """An activity of ours about what is no page."""
-    actor = actor or ours.feed_id()
-    activity_id = f"{actor}/{kind.lower()}s/{secrets.token_hex(8)}"
-    more |= {"@context": ACTIVITYSTREAMS, "to": [f"{actor}/followers"]}
-    return more | {"id": activity_id, "type": kind, "actor": actor, "object": target}
+async def get(url):
+    """Fetch a public document of ours."""
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        return json.loads(await answer.read())
+
+
+async def outbox_of(ours):
+    return await get(f"{ours.feed_id()}/outbox")
 
 
 def proven(ours, activity, feed=Feed.CLEAN):
@@ -116,13 +118,6 @@ def proven(ours, activity, feed=Feed.CLEAN):
     key_id = proof_key_id(ours.feed_id(feed), private.public_key())
     named = activity | {"@context": [ACTIVITYSTREAMS, DATA_INTEGRITY_V2]}
     return proof.sign(named, private, key_id, now())
-
-
-async def deliver(ours, user, activity):
-    """Send an activity of ours to Fedify as all are sent, and see that it was taken."""
-    ours.store.write_now(enqueue, user.inbox, activity, now())
-    await ours.settle()
-    assert ours.rows(deliveries) == []
 
 
 @pytest.mark.parametrize("name", ["actor", "clean", "flagged"])
@@ -174,25 +169,26 @@ async def test_fedify_stops_following_and_reads_no_pages_any_more(ours, user):
         await user.fedify.tell("fetch", name=user.name, url=page["id"])
 
 
-async def test_fedify_takes_our_update_delete_and_announce(ours, user):
+async def test_fedify_takes_our_update_announce_flag_and_delete(ours, user):
     await user.follow()
     ours.add_row("a picture")
     await ours.settle()
-    page = newest_page(ours)
-    head = {
-        "id": f"{ours.feed_id()}/{page['epoch']}/heads/1",
-        "type": ["Document", "FeedHead"],
-        "attributedTo": ours.feed_id(),
-    }
-    feed = await user.fedify.tell("lookup", what=ours.feed_id())
-    for activity in (
-        said(ours, "Update", feed),
-        said(ours, "Announce", [head], f"{ours.base}/actor"),
-        said(ours, "Delete", ours.feed_id()),
-    ):
-        await deliver(ours, user, activity)
+    page, head = newest_page(ours), (await outbox_of(ours))["head"]
+    instance = f"{ours.base}/actor"
+    activities = [
+        composing.build_update(f"{ours.feed_id()}/updates/1", await get(ours.feed_id())),
+        composing.build_heads(f"{instance}/heads/1", instance, [head]),
+        composing.build_flag(f"{instance}/disputes/1", instance, user.id, [page["id"]], "why"),
+        composing.build_delete(ours.feed_id()),
+    ]
+    for activity in activities:
+        ours.store.write_now(enqueue, user.inbox, activity, now())
+        await ours.settle()
         [found] = await user.received(activity["type"])
         assert found["id"] == activity["id"]
+    assert ours.rows(deliveries) == []
+    assert await user.fedify.tell("verify", document=head)
+    assert not await user.fedify.tell("verify", document=head | {"page": 2})
 
 
 async def test_fedify_verifies_the_proof_of_our_page_and_refuses_a_tampered_one(ours, user):
