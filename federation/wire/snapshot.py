@@ -5,10 +5,10 @@ was made by its feed and that a part is the one it names. Page `through_page + 1
 manifest's digest, which is decided in `chain` as for a page.
 """
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -259,13 +259,19 @@ def _check_place(document: JsonObject, snapshot: Snapshot, named: PartName, numb
         raise BadPage("the part says that it is another one")
 
 
-def _places(cells: Sequence[object], snapshot: Snapshot) -> tuple[Place, ...]:
+def _places(cells: Sequence[Any], snapshot: Snapshot) -> tuple[Place, ...]:
     """Return where each row stands; raises `BadPage` unless they are in the order of the feed."""
-    ages = {end.epoch: age for age, end in enumerate(snapshot.previous_epochs)}
-    ages[snapshot.epoch] = len(ages)
-    places = tuple(_place(cell, snapshot, ages) for cell in cells)
-    order = [(ages[epoch], seq) for epoch, seq in places]
-    if any(later <= earlier for earlier, later in pairwise(order)):
+    if set(map(type, cells)) == {int}:
+        order: Sequence[Any] = cells
+        places = tuple((snapshot.epoch, cell) for cell in cells)
+        if min(cells) < 1 or max(cells) >= snapshot.next_seq:
+            raise BadPage("a seq is not that of a row before the snapshot")
+    else:
+        ages = {end.epoch: age for age, end in enumerate(snapshot.previous_epochs)}
+        ages[snapshot.epoch] = len(ages)
+        places = tuple(_place(cell, snapshot, ages) for cell in cells)
+        order = [(ages[epoch], seq) for epoch, seq in places]
+    if not all(map(operator.lt, order, order[1:])):
         raise BadPage("the rows of a part are not in the order of the feed")
     return places
 
