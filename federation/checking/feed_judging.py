@@ -10,10 +10,11 @@ from federation.checking.looking import Look
 from federation.checking.result import Check, Name, failed, ok, skipped, warning
 from federation.client import Seen
 from federation.errors import FederationError
-from federation.following.follow import ACCEPTED, PENDING, FollowedFeed
+from federation.following.follow import ACCEPTED, PENDING
 from federation.following.followers import APPROVED, Follower
 from federation.outbound.delivery_state import DeliveryState
 from federation.outbound.media import Kind
+from federation.reading.states import FeedState
 from federation.signing.identity import Scheme
 from federation.wire.outbox import OutboxHead, parse_outbox
 from federation.wire.page import VerifiedPage, verify_page
@@ -30,7 +31,7 @@ LAG_SECONDS: Final = 7_200
 class Known:
     """What our database knows of the peer."""
 
-    feed: FollowedFeed | None  # our follow of the feed in question
+    feed: FeedState | None  # our follow of the feed in question
     followers: Sequence[Follower]  # actors of its host that follow us
     delivery: DeliveryState
 
@@ -149,7 +150,8 @@ def judge_lag(known: Known, head: OutboxHead | None, now: int) -> Check:
         return skipped(Name.LAG, "there is nothing that we read of it")
     if feed.epoch != head.epoch:
         return skipped(Name.LAG, "it began a new epoch, or we did not begin to read it yet")
-    pages, seconds = head.last_page - feed.page, feed.seconds_behind(now) or 0
+    pages = head.last_page - feed.page
+    seconds = 0 if feed.published is None else now - feed.published
     if pages <= 0:
         return ok(Name.LAG, "we have read all of it")
     said = f"we have read {feed.page} of {head.last_page} pages"

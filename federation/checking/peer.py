@@ -19,11 +19,11 @@ from federation.checking.looking import Look, Looker, NoAnswer
 from federation.checking.result import Check, Name, failed, ok, skipped
 from federation.client import Seen
 from federation.errors import BadHandle, FederationError
-from federation.following.follow import list_follows
 from federation.following.followers import list_followers
 from federation.origin import Origin, Url, origin_of, parse_url
 from federation.outbound.delivery_state import delivery_state
 from federation.outbound.media import Kind
+from federation.reading.states import feed_states
 from federation.signing.identity import Scheme
 from federation.wire.outbox import OutboxHead
 from federation.wire.strictjson import JsonObject
@@ -142,7 +142,7 @@ class PeerDoctor:
         ]
 
     async def _feed(self, actor: RemoteActor, scheme: Scheme) -> list[Check]:
-        known = await self._store.read(_known, actor.id)
+        known = await self._store.read(_known, actor.id, self._looker.clock())
         if actor.feed is None or actor.outbox is None:
             return _skip(_OF_FEED, "it is not the feed of a Fediverdict")
         look = await self._look(actor.outbox, Kind.ACTIVITY, scheme)
@@ -154,7 +154,7 @@ class PeerDoctor:
 
     async def _ties(self, name: str) -> list[Check]:
         """Check what binds us to the peer, as our database knows it."""
-        known = await self._store.read(_known, name)
+        known = await self._store.read(_known, name, self._looker.clock())
         return [
             feed_judging.judge_following(known),
             feed_judging.judge_follower(known),
@@ -202,9 +202,9 @@ def _nodeinfo_url(document: JsonObject | str, origin: Origin, *, http: bool) -> 
         return None
 
 
-def _known(conn: Connection, name: str) -> Known:
+def _known(conn: Connection, name: str, now: int) -> Known:
     """Return what is known here of the feed with a handle or actor id, and of its host."""
-    feeds = (one for one in list_follows(conn) if name in (one.actor_id, one.handle))
+    feeds = (one for one in feed_states(conn, now) if name in (one.actor_id, one.handle))
     origin = _origin(name)
     return Known(next(feeds, None), list_followers(conn, origin), delivery_state(conn, origin))
 

@@ -8,7 +8,6 @@ while `serve` runs: the loops there send what was written, and pull a feed once 
 """
 
 import secrets
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, or_, select, update
@@ -32,42 +31,6 @@ ACCEPTED = "accepted"
 REJECTED = "rejected"
 ENDED = "follow-ended"
 """The kind of notice that tells of a feed which ended what it had accepted."""
-
-
-@dataclass(frozen=True, slots=True)
-class FollowedFeed:
-    """A feed of a peer that we follow, or asked to; `error` is the last thing that failed."""
-
-    actor_id: str
-    handle: str | None
-    feed: Feed
-    state: str
-    page: int
-    pulled: int | None
-    error: str | None
-    id: int = 0
-    epoch: str | None = None  # of the last page applied
-    published: int | None = None  # when that page was sealed
-    head_epoch: str | None = None  # how far its outbox said it is when it was last asked
-    head_page: int | None = None
-    tries: int = 0  # that failed, in a row
-    next_try: int = 0
-    halted: str | None = None  # why nothing more is taken until the admin says so
-
-    @property
-    def pages_behind(self) -> int | None:
-        """Return how many pages are missing; None where that is not known."""
-        if self.head_page is None or self.head_epoch is None:
-            return None
-        if self.epoch is None:
-            return self.head_page
-        return self.head_page - self.page if self.epoch == self.head_epoch else None
-
-    def seconds_behind(self, now: int) -> int | None:
-        """Return for how long pages have been missing at most; None where that is not known."""
-        if self.pages_behind is not None and self.pages_behind <= 0:
-            return 0
-        return None if self.published is None else max(0, now - self.published)
 
 
 def request_follow(
@@ -103,15 +66,6 @@ def unfollow(conn: Connection, instance: Instance, name: str, inbox: Url) -> Non
     enqueue(conn, inbox, build_undo(f"{row.follow_id}/undo", sent), instance.clock())
     withdraw_rows(conn, issuer_id=row.issuer_id, feed=Feed(row.feed), epoch=None)
     conn.execute(delete(follows).where(follows.c.id == row.id))
-
-
-def list_follows(conn: Connection) -> list[FollowedFeed]:
-    """Return every feed that we follow or asked to."""
-    c = follows.c
-    columns = (c.actor_id, c.handle, c.feed, c.state, c.page, c.pulled, c.error, c.id, c.epoch)
-    more = (c.published, c.head_epoch, c.head_page, c.tries, c.next_try, c.halted)
-    rows = conn.execute(select(*columns, *more).order_by(c.id))
-    return [FollowedFeed(**{**row, "feed": Feed(row["feed"])}) for row in rows.mappings()]
 
 
 def was_asked(conn: Connection, answer: Answer) -> bool:

@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from federation.following.follow import FollowedFeed
 from federation.following.followers import Follower, list_followers
 from federation.outbound.delivery_state import DeliveryState, delivery_state
+from federation.reading.states import FeedState
 from federation.reading.stories import Evidence, read_evidence
 from federation.wire.times import to_rfc3339
 from fediverdict.cli.context import printable
@@ -21,13 +21,13 @@ SHORT = 8
 class Exchange:
     """What goes to and fro with one origin."""
 
-    feeds: list[FollowedFeed]
+    feeds: list[FeedState]
     evidence: list[Evidence]
     delivery: DeliveryState
     followers: list[Follower]
 
 
-def read_exchange(conn: Connection, origin: str, feeds: list[FollowedFeed]) -> Exchange:
+def read_exchange(conn: Connection, origin: str, feeds: list[FeedState]) -> Exchange:
     """Return what goes to and fro with an origin, of which these feeds are followed."""
     return Exchange(
         feeds,
@@ -38,7 +38,7 @@ def read_exchange(conn: Connection, origin: str, feeds: list[FollowedFeed]) -> E
 
 
 # --- for machines ----------------------------------------------------------------------------
-def feed_state_json(feed: FollowedFeed, evidence: Iterable[Evidence], now: int) -> dict[str, Any]:
+def feed_state_json(feed: FeedState, evidence: Iterable[Evidence]) -> dict[str, Any]:
     """Return where reading a feed stands."""
     return {
         "feed": feed.feed.name.lower(),
@@ -48,11 +48,12 @@ def feed_state_json(feed: FollowedFeed, evidence: Iterable[Evidence], now: int) 
         "epoch": feed.epoch,
         "page": feed.page,
         "head": {"epoch": feed.head_epoch, "page": feed.head_page},
-        "lag": {"pages": feed.pages_behind, "seconds": feed.seconds_behind(now)},
+        "lag": {"pages": feed.lag_pages, "seconds": feed.lag_seconds},
         "pulled": feed.pulled,
         "error": feed.error,
         "failed_tries": feed.tries,
         "next_try": feed.next_try or None,
+        "snapshot_part": feed.snapshot_part,
         "halted": feed.halted,
         "evidence": [_evidence_json(one) for one in evidence if one.feed is feed.feed],
     }
@@ -73,10 +74,10 @@ def delivery_json(state: DeliveryState) -> dict[str, Any]:
     }
 
 
-def exchange_json(exchange: Exchange, now: int) -> dict[str, Any]:
+def exchange_json(exchange: Exchange) -> dict[str, Any]:
     """Return feeds, delivery and followers of an origin."""
     return {
-        "feeds": [feed_state_json(feed, exchange.evidence, now) for feed in exchange.feeds],
+        "feeds": [feed_state_json(feed, exchange.evidence) for feed in exchange.feeds],
         "delivery": delivery_json(exchange.delivery),
         "followers": [
             {"feed": one.feed.name.lower(), "actor": one.actor_id, "state": one.state}
@@ -106,7 +107,7 @@ def exchange_lines(exchange: Exchange, now: int) -> Iterable[str]:
     yield from delivery_lines(exchange.delivery, now)
 
 
-def feed_lines(feed: FollowedFeed, evidence: Sequence[Evidence], now: int) -> Iterable[str]:
+def feed_lines(feed: FeedState, evidence: Sequence[Evidence], now: int) -> Iterable[str]:
     """Yield where reading a feed stands."""
     yield printable(f"feed {feed.feed.name.lower()} {feed.state} ({feed.handle or feed.actor_id})")
     if feed.halted is not None:
@@ -117,7 +118,9 @@ def feed_lines(feed: FollowedFeed, evidence: Sequence[Evidence], now: int) -> It
         yield "  its outbox is empty: nothing was sealed yet"
     else:
         place = _place(feed.epoch, feed.page)
-        yield f"  read to {place}, its head {_head(feed)}: {_lag(feed, now)}"
+        yield f"  read to {place}, its head {_head(feed)}: {_lag(feed)}"
+    if feed.snapshot_part is not None:
+        yield f"  a snapshot is being read, part {feed.snapshot_part} comes next"
     read = _when(feed.pulled) if feed.pulled else "never"
     yield f"  last read {read}, next try {_next(feed, now)}"
     if feed.error:
@@ -156,13 +159,13 @@ def evidence_lines(evidence: Iterable[Evidence]) -> Iterable[str]:
         )
 
 
-def _halted_lines(feed: FollowedFeed, evidence: Sequence[Evidence]) -> Iterable[str]:
+def _halted_lines(feed: FeedState, evidence: Sequence[Evidence]) -> Iterable[str]:
     yield printable(f"  HALTED: {feed.halted}; nothing more of it is taken")
     yield from evidence_lines(one for one in evidence if one.feed is feed.feed)
     yield "  both documents: `fediverdict peers show PEER --json`; to read on: `peers resume PEER`"
 
 
-def _head(feed: FollowedFeed) -> str:
+def _head(feed: FeedState) -> str:
     return "not known" if feed.head_page is None else _place(feed.head_epoch, feed.head_page)
 
 
@@ -170,8 +173,8 @@ def _place(epoch: str | None, page: int) -> str:
     return f"page {page} of epoch {epoch[:SHORT]}" if epoch else "nothing"
 
 
-def _lag(feed: FollowedFeed, now: int) -> str:
-    pages, seconds = feed.pages_behind, feed.seconds_behind(now)
+def _lag(feed: FeedState) -> str:
+    pages, seconds = feed.lag_pages, feed.lag_seconds
     if pages is None:
         return "how far behind is not known"
     if pages <= 0:
@@ -180,7 +183,7 @@ def _lag(feed: FollowedFeed, now: int) -> str:
     return f"{pages} pages are missing{since}"
 
 
-def _next(feed: FollowedFeed, now: int) -> str:
+def _next(feed: FeedState, now: int) -> str:
     return "at once" if feed.next_try <= now else _when(feed.next_try)
 
 

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from cache.trust.trust import Peer
-from federation.following.follow import FollowedFeed
 from federation.origin import Url, origin_of
+from federation.reading.states import FeedState
 
 
-def feeds_of(peer: Peer, feeds: Iterable[FollowedFeed]) -> list[FollowedFeed]:
+def feeds_of(peer: Peer, feeds: Iterable[FeedState]) -> list[FeedState]:
     """Return those of the followed feeds that are this peer's."""
     return [feed for feed in feeds if origin_of(Url(feed.actor_id)) == peer.origin]
 
@@ -38,7 +38,7 @@ def _weight(hundredths: int | None) -> float | None:
     return None if hundredths is None else hundredths / 100
 
 
-def peer_json(peer: Peer, feeds: Iterable[FollowedFeed]) -> dict[str, Any]:
+def peer_json(peer: Peer, feeds: Iterable[FeedState]) -> dict[str, Any]:
     """Return a peer, what is stored of it, and its feeds."""
     return {
         **trust_json(peer),
@@ -49,7 +49,7 @@ def peer_json(peer: Peer, feeds: Iterable[FollowedFeed]) -> dict[str, Any]:
     }
 
 
-def feed_json(feed: FollowedFeed) -> dict[str, Any]:
+def feed_json(feed: FeedState) -> dict[str, Any]:
     """Return how far a feed was read, for machines."""
     return {
         "feed": feed.feed.name.lower(),
@@ -62,7 +62,7 @@ def feed_json(feed: FollowedFeed) -> dict[str, Any]:
     }
 
 
-def peer_row(peer: Peer, feeds: Iterable[FollowedFeed]) -> tuple[object, ...]:
+def peer_row(peer: Peer, feeds: Iterable[FeedState]) -> tuple[object, ...]:
     """Return a peer as a line of `peers list`."""
     trust = peer.trust
     said = "; ".join(feed_words(feed) for feed in feeds)
@@ -70,7 +70,7 @@ def peer_row(peer: Peer, feeds: Iterable[FollowedFeed]) -> tuple[object, ...]:
     return (peer.origin, trust.state, trust.clean / 100, trust.flag / 100, *counts, said)
 
 
-def feed_words(feed: FollowedFeed) -> str:
+def feed_words(feed: FeedState) -> str:
     """Return how far a feed was read."""
     read = time.strftime("%H:%M:%SZ", time.gmtime(feed.pulled)) if feed.pulled else "never"
     words = f"{feed.feed.name.lower()} {feed.state}, page {feed.page}, read {read}"

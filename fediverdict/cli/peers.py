@@ -6,7 +6,7 @@ import click
 
 from cache.trust.notices import unread
 from cache.trust.trust import list_peers
-from federation.following.follow import list_follows
+from federation.reading.states import feed_states
 from fediverdict.cli.blocks import block, blocks, unblock
 from fediverdict.cli.context import Context, json_option, pass_context, print_json, print_table
 from fediverdict.cli.disputes import dispute, disputes
@@ -16,7 +16,7 @@ from fediverdict.cli.peers_follow import follow
 from fediverdict.cli.peers_resume import resume
 from fediverdict.cli.peers_show import show, suggest
 from fediverdict.cli.peers_trust import suspend, trust
-from fediverdict.parts import build_federation
+from fediverdict.parts import build_federation, clock
 
 __all__ = ["WEIGHT", "peers"]
 
@@ -55,7 +55,7 @@ async def _unfollow(context: Context, feed: str) -> None:
 def list_command(context: Context, as_json: bool) -> None:
     """List the peers: trust, verdicts held, and how far each feed was read."""
     known = context.store.read_now(list_peers)
-    feeds = context.store.read_now(list_follows)
+    feeds = context.store.read_now(feed_states, clock())
     if as_json:
         print_json([peer_json(peer, feeds_of(peer, feeds)) for peer in known])
         return

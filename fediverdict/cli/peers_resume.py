@@ -6,7 +6,7 @@ import click
 from sqlalchemy import Connection
 
 from cache.trust.trust import Peer
-from federation.following.follow import FollowedFeed, list_follows
+from federation.reading.states import FeedState, feed_states
 from federation.reading.stories import Evidence, read_evidence
 from federation.reading.stories import resume as read_on
 from fediverdict.cli.context import Context, json_option, pass_context, print_json, printable
@@ -41,16 +41,18 @@ def resume(context: Context, peer: str, yes: bool, as_json: bool) -> None:
     if not yes:
         click.confirm("Read on, as it is told now?", abort=True, err=True)
     for feed in halted:
-        context.store.write_now(read_on, feed.id, clock())
+        context.store.write_now(read_on, feed.follow_id, clock())
     if as_json:
         print_json({"peer": found.origin, "resumed": [feed.actor_id for feed in halted]})
     else:
         click.echo(f"read on; its weights stay 0 until `fediverdict peers trust {found.origin}`")
 
 
-def _halted(conn: Connection, name: str) -> tuple[Peer, list[FollowedFeed], list[Evidence]]:
+def _halted(conn: Connection, name: str) -> tuple[Peer, list[FeedState], list[Evidence]]:
     peer = find_peer(conn, name)
-    halted = [feed for feed in feeds_of(peer, list_follows(conn)) if feed.halted is not None]
+    halted = [
+        feed for feed in feeds_of(peer, feed_states(conn, clock())) if feed.halted is not None
+    ]
     named = [feed for feed in halted if name.removeprefix("@") == feed.handle]
     chosen = named or ([] if "@" in name else halted)
     kinds = {feed.feed for feed in chosen}

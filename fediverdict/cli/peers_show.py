@@ -16,7 +16,7 @@ from cache.trust.comparing import load_record
 from cache.trust.notices import Notice, mark_read, told
 from cache.trust.track_record import ANY, TrackRecord
 from cache.trust.trust import Peer, list_peers
-from federation.following.follow import list_follows
+from federation.reading.states import feed_states
 from fediverdict.cli.context import (
     Context,
     json_option,
@@ -88,11 +88,12 @@ def suggest(context: Context, as_json: bool) -> None:
 
 def _known(connection: Connection, name: str) -> Known:
     peer = find_peer(connection, name)
+    feeds = feeds_of(peer, feed_states(connection, int(time.time())))
     return Known(
         peer,
         load_record(connection, peer.issuer_id),
         told(connection, peer.issuer_id),
-        read_exchange(connection, peer.origin, feeds_of(peer, list_follows(connection))),
+        read_exchange(connection, peer.origin, feeds),
         _pipelines(connection, peer.issuer_id),
     )
 
@@ -131,7 +132,7 @@ def _json(known: Known, judgement: Judgement) -> dict[str, Any]:
     record, audited = known.record, _is_audited(judgement)
     return {
         **peer_json(known.peer, known.exchange.feeds),
-        **exchange_json(known.exchange, int(time.time())),
+        **exchange_json(known.exchange),
         "audits": {
             "state": "audited" if audited else UNAUDITED,
             "rate": known.peer.trust.audit_rate if audited else 0.0,

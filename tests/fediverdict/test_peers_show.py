@@ -11,7 +11,6 @@ from cache.storage.feed_tables import deliveries, followers, follows
 from cache.storage.peer_tables import evidence, hosts
 from cache.trust.trust import add_peer
 from cache.verdict import Feed
-from federation.following.follow import FollowedFeed
 from fediverdict.config import load_config
 
 PEER = "https://peer.example"
@@ -86,21 +85,20 @@ def test_a_feed_shows_cursor_lag_error_and_next_try(run, config, store):
     assert 600 <= feed["lag"]["seconds"] < 700
 
 
-@pytest.mark.parametrize(
-    ("changes", "pages", "seconds"),
-    [
-        ({"page": 5}, 0, 0),
-        ({"page": 6}, -1, 0),  # pushed since the outbox was asked
-        ({"head_epoch": None, "head_page": None}, None, 100),
-        ({"head_epoch": "cd" * 16}, None, 100),
-        ({"epoch": None, "page": 0, "published": None}, 5, None),
-    ],
-)
-def test_how_far_behind_a_feed_is(changes, pages, seconds):
-    known = {"page": 3, "pulled": 1, "error": None, "epoch": EPOCH, "published": 900}
-    head = {"head_epoch": EPOCH, "head_page": 5}
-    feed = FollowedFeed("a", "b", Feed.CLEAN, "accepted", **(known | head | changes))
-    assert (feed.pages_behind, feed.seconds_behind(1_000)) == (pages, seconds)
+def test_a_feed_that_nobody_sealed_anything_in_is_no_riddle(run, config, store):
+    nothing = dict.fromkeys(("epoch", "head_epoch", "head_page", "published"))
+    follow(store, page=0, **nothing)
+    assert "its outbox is empty" in run("peers", "show", PEER, config=config).out
+
+
+def test_a_feed_of_which_all_was_read_lacks_nothing(run, config, store):
+    follow(store, page=5)
+    assert "nothing is missing" in run("peers", "show", config=config).out
+
+
+def test_a_new_epoch_is_not_counted_in_pages_of_the_old_one(run, config, store):
+    follow(store, head_epoch="cd" * 16)
+    assert "how far behind is not known" in run("peers", "show", PEER, config=config).out
 
 
 def test_delivery_shows_the_breaker_what_waits_and_the_last_error(run, config, store):

@@ -7,6 +7,7 @@ from federation.actors import nodeinfo, webfinger
 from federation.checking.looking import Looker
 from federation.checking.oneself import OwnDoctor
 from federation.checking.peer import PeerDoctor
+from federation.checking.result import Check
 from federation.wire.times import to_http_date
 from tests.fakes.peer import reply
 
@@ -51,7 +52,7 @@ def diagnose(ours):
             checks = await OwnDoctor(looker(ours), ours.federation._instance).check()
         else:
             checks = await PeerDoctor(looker(ours), ours.store).check(name)
-        found = {}
+        found: dict[str, Check] = {}
         for one in checks:
             assert one.outcome in ("ok", "skipped") or one.todo, one  # what to do is said
             worst = max(

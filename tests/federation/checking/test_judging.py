@@ -1,5 +1,7 @@
 """The limits of the doctor's judgement, and its words for what the network says."""
 
+from typing import Any
+
 import pytest
 
 from cache.verdict import Feed
@@ -9,10 +11,11 @@ from federation.checking.judging import SKEW_SECONDS, SKEW_WARNING_SECONDS
 from federation.checking.looking import NoAnswer
 from federation.client import Seen
 from federation.errors import FetchFailed
-from federation.following.follow import FollowedFeed
 from federation.following.followers import Follower
+from federation.origin import Url
 from federation.outbound.delivery_state import DeliveryState
 from federation.outbound.hosts import Host
+from federation.reading.states import FeedState
 from federation.wire.outbox import OutboxHead
 from federation.wire.times import to_http_date
 
@@ -22,7 +25,7 @@ QUIET = DeliveryState("https://a.example", Host())
 
 
 def seen(**headers):
-    return Seen("https://a.example/actor", 200, headers, b"")
+    return Seen(Url("https://a.example/actor"), 200, headers, b"")
 
 
 def known(feed=None, follower=(), delivery=QUIET):
@@ -30,10 +33,20 @@ def known(feed=None, follower=(), delivery=QUIET):
 
 
 def followed(**changes):
-    values = {"page": 3, "pulled": NOW, "error": None, "epoch": EPOCH, "published": NOW}
-    values |= {"head_epoch": EPOCH, "head_page": 99}
-    state = changes.pop("state", "accepted")
-    return FollowedFeed("a", "clean@a.example", Feed.CLEAN, state, **(values | changes))
+    values: dict[str, Any] = {
+        "follow_id": 1,
+        "actor_id": "https://a.example/feeds/clean",
+        "handle": "clean@a.example",
+        "feed": Feed.CLEAN,
+        "state": "accepted",
+        "epoch": EPOCH,
+        "page": 3,
+        "published": NOW,
+        "head_epoch": EPOCH,
+        "head_page": 99,
+    }
+    rest = ("lag_pages", "lag_seconds", "pulled", "error", "halted", "snapshot_part")
+    return FeedState(**(values | {"tries": 0, "next_try": 0} | dict.fromkeys(rest) | changes))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +60,10 @@ def followed(**changes):
     ],
 )
 def test_a_clock_may_be_a_little_off(skew, outcome):
-    looks = [NoAnswer("https://a.example", FetchFailed("x")), seen(date=to_http_date(NOW + skew))]
+    looks = [
+        NoAnswer(Url("https://a.example"), FetchFailed("x")),
+        seen(date=to_http_date(NOW + skew)),
+    ]
     assert judging.judge_clock(looks, NOW).outcome == outcome
 
 
@@ -66,7 +82,7 @@ def test_without_a_date_the_clock_cannot_be_told(headers):
     ],
 )
 def test_what_the_network_says_leads_to_what_to_do(text, todo):
-    check = judging.judge_reachable(NoAnswer("https://a.example", FetchFailed(text)))
+    check = judging.judge_reachable(NoAnswer(Url("https://a.example"), FetchFailed(text)))
     assert (check.outcome, todo in check.todo) == ("failed", True)
 
 

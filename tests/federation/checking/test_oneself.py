@@ -11,7 +11,7 @@ from cache.storage.feed_tables import followers, inbox
 from federation.checking import own_judging
 from federation.checking.result import found_something
 from federation.client import Seen
-from federation.origin import Origin
+from federation.origin import Origin, Url
 
 PATHS = ("/actor", "/feeds/clean", "/feeds/flagged")
 
@@ -166,5 +166,5 @@ def test_a_missing_key_and_a_retired_instance_are_named():
 
 
 def test_only_401_tells_that_the_inbox_is_ours():
-    seen = Seen("http://a/inbox", 401, {}, b"")
+    seen = Seen(Url("http://a/inbox"), 401, {}, b"")
     assert own_judging.judge_proxy(seen).outcome == "ok"
