@@ -7,7 +7,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test fedify test-all lint bench clean
+.PHONY: help setup demo run test fedify test-all fuzz lint bench clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,11 @@ fedify: ## install Fedify, a peer in the tests; where it cannot be had, those sk
 test-all: .venv/dev fedify ## the tests and the slow or heavy checks as well
 	@$(BIN)/pytest $(ARGS)
 
+fuzz: .venv/dev ## feed every parser of federation with mutated inputs; ARGS=60 is seconds for each
+	@$(UV) --only-binary atheris 'atheris>=3' || { echo "No wheel of atheris for this Python and \
+	machine, so nothing can be fuzzed here; the hypothesis tests of make test run everywhere."; exit 1; }
+	@$(BIN)/python -m fuzz $(ARGS)
+
 lint: .venv/dev ## ruff, mypy --strict and the import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
@@ -55,4 +60,4 @@ bench: .venv/bench ## run every benchmark (an hour); ARGS=scanner or ARGS=gpu ru
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove .venv and caches
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-run
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz demo-run

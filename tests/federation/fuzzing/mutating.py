@@ -7,6 +7,7 @@ character: every check is met by something that passed those before it.
 
 import copy
 import json
+from random import Random
 from typing import Any
 
 ODD: tuple[Any, ...] = (
@@ -19,7 +20,7 @@ ODD: tuple[Any, ...] = (
 NAMES = ("id", "type", "@context", "@graph", "proof", "object", "actor", "url", "epoch", "", "é")
 
 
-def mutate(document, dice):
+def mutate(document: Any, dice: Random) -> Any:
     """Return a copy of a JSON tree, changed in one to four places by the dice."""
     document = copy.deepcopy(document)
     for _ in range(dice.randint(1, 4)):
@@ -29,7 +30,7 @@ def mutate(document, dice):
     return document
 
 
-def to_bytes(document):
+def to_bytes(document: Any) -> bytes:
     """Return a tree as it might be sent; lone surrogates and all."""
     return json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
