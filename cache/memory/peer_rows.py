@@ -7,7 +7,8 @@ transaction; applying a page twice changes nothing.
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import compress, repeat
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, case, delete, select
@@ -21,7 +22,6 @@ from cache.memory.record import (
     Pictures,
     picture_rows,
     pipeline_rows,
-    verdict_values,
 )
 from cache.memory.retractions import (
     Place,
@@ -33,7 +33,7 @@ from cache.memory.retractions import (
 )
 from cache.storage.bulk import Bulk, Merge
 from cache.storage.prepared import PreparedList
-from cache.storage.rows import batches
+from cache.storage.rows import batches, scores_text
 from cache.storage.tables import codes, issuers, label_weights, verdicts
 from cache.verdict import Feed, Verdict
 
@@ -66,7 +66,7 @@ def record_attestations(  # noqa: PLR0913  # all but the connection by name
     been stored with `record.pipeline_row`; raises UnknownPipeline.
     """
     gone = retracted_early(connection, follow_id, rows)
-    kept = _newest([row for row in rows if place_of(row) not in gone])
+    kept = _newest([row for row in rows if place_of(row) not in gone] if gone else rows)
     known_contents = _known_contents(connection, kept)
     pictures = picture_rows(connection, (row.sha256 for row in kept), now=now)
     _store(connection, issuer_id, feed, kept, pictures, now, _STANDING if stands else _KNOWN)
@@ -75,7 +75,7 @@ def record_attestations(  # noqa: PLR0913  # all but the connection by name
     met = [pictures.ids[sha256] for sha256 in known | alike]
     note_arrivals(connection, issuer_id, feed, met, gone=False)
     freed, missing = free(connection, issuer_id, feed, retractions)
-    taken_back = [row.sha256 for row in rows if place_of(row) in gone]
+    taken_back = [row.sha256 for row in rows if place_of(row) in gone] if gone else []
     freed |= free_provisional(connection, issuer_id, feed, taken_back)
     remember(connection, follow_id, missing, now)
     crowded = [pictures.ids[one] for one in known | _repeated(row.sha256 for row in kept)]
@@ -133,8 +133,10 @@ def flags_weigh(connection: Connection, issuer_id: int) -> bool:
     return bool(peer.state == "trusted" and max(weights) > 0)
 
 
-def _newest(rows: Sequence[Verdict]) -> list[Verdict]:
+def _newest(rows: Sequence[Verdict]) -> Sequence[Verdict]:
     """Return of rows about one thing the one that stands: later issued, then later in the feed."""
+    if len({row.sha256 for row in rows}) == len(rows):
+        return rows
     by_key = {
         (row.sha256, (row.pipeline or "").lower(), row.basis, row.rule or ""): row
         for row in sorted(rows, key=lambda row: (row.issued, row.seq or 0))
@@ -154,7 +156,10 @@ _CONTENTS = PreparedList(
 
 
 def _repeated(values: Iterable[T]) -> set[T]:
-    return {value for value, times in Counter(values).items() if times > 1}
+    listed = list(values)
+    if len(set(listed)) == len(listed):  # as nearly always
+        return set()
+    return {value for value, times in Counter(listed).items() if times > 1}
 
 
 def _store(
@@ -167,16 +172,48 @@ def _store(
     on_known: Bulk,
 ) -> None:
     """Store rows; on pictures that are new here nothing can stand yet."""
-    by_id = pipeline_rows(connection, (row.pipeline for row in rows if row.pipeline))
-    new: list[dict[str, object]] = []
-    known: list[dict[str, object]] = []
-    for row in rows:
-        values = verdict_values(row, feed, now=now)
-        values["image_id"], values["issuer_id"] = pictures.ids[row.sha256], issuer_id
-        values["pipeline_id"] = by_id[row.pipeline] if row.pipeline else 0
-        (new if row.sha256 in pictures.new else known).append(values)
-    _NEW.store(connection, new)
-    on_known.store(connection, known)
+    by_id = pipeline_rows(connection, {row.pipeline for row in rows if row.pipeline})
+    tuples = list(_tuples(issuer_id, feed, rows, pictures, by_id, now))
+    if len(pictures.new) == len(pictures.ids):
+        _NEW.store_tuples(connection, tuples)
+        return
+    is_new = [row.sha256 in pictures.new for row in rows]
+    _NEW.store_tuples(connection, list(compress(tuples, is_new)))
+    on_known.store_tuples(
+        connection, [one for one, new in zip(tuples, is_new, strict=True) if not new]
+    )
+
+
+def _tuples(
+    issuer_id: int,
+    feed: Feed,
+    rows: Sequence[Verdict],
+    pictures: Pictures,
+    by_id: Mapping[str, int],
+    now: int,
+) -> Iterator[tuple[object, ...]]:
+    """Return rows as they are stored; made by columns, which takes a third of the time."""
+    cells: dict[str, Iterable[object]] = {
+        "image_id": [pictures.ids[row.sha256] for row in rows],
+        "issuer_id": repeat(issuer_id),
+        "feed": repeat(int(feed)),
+        "pipeline_id": [by_id[row.pipeline] if row.pipeline else 0 for row in rows],
+        "basis": [row.basis.value for row in rows],
+        "rule": [row.rule or "" for row in rows],
+        "finding": [row.finding.value if row.finding else None for row in rows],
+        "scores": [scores_text(row.scores) for row in rows],
+        "content": [row.content for row in rows],
+        "pdq": [row.pdq for row in rows],
+        "pdq_quality": [row.pdq_quality for row in rows],
+        "issued": [row.issued for row in rows],
+        "expires": [row.expires for row in rows],
+        "frames_seen": [row.frames_seen for row in rows],
+        "frames_total": [row.frames_total for row in rows],
+        "epoch": [row.epoch for row in rows],
+        "seq": [row.seq for row in rows],
+        "received": repeat(now),
+    }
+    return zip(*(cells[name] for name in _NEW.columns))  # noqa: B905  # some have no end
 
 
 def _is_later(new: Any, old: Any) -> ColumnElement[bool]:

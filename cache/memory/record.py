@@ -122,12 +122,10 @@ def picture_rows(connection: Connection, hashes: Iterable[bytes], *, now: int) -
     ids: dict[bytes, int] = dict(map(tuple, _IMAGE_IDS.rows(connection, wanted)))
     missing = [sha256 for sha256 in wanted if sha256 not in ids]
     new = dict(zip(missing, _next_image_ids(connection, len(missing)), strict=True))
-    rows = [{"id": new[sha256], "sha256": sha256, **_BARE, "created": now} for sha256 in missing]
-    _IMAGES.store(connection, rows)
+    _IMAGES.store_tuples(connection, [(new[sha256], sha256, False, now) for sha256 in missing])
     return Pictures(ids | new, frozenset(new))
 
 
-_BARE = {"fingerprinted": False}
 _IMAGES = Bulk(images, ("id", "sha256", "fingerprinted", "created"))
 _IMAGE_IDS = PreparedList(
     lambda listed: select(images.c.sha256, images.c.id).where(listed(images.c.sha256))

@@ -45,13 +45,22 @@ class Bulk:
         self._texts: dict[str, str] = {}  # by dialect
         self._incoming = named_table(f"incoming_{table.name}", *map(column, self._columns))
 
+    @property
+    def columns(self) -> Sequence[str]:
+        """The columns, in the order of the tuples that `store_tuples` takes."""
+        return self._columns
+
     def store(self, connection: Connection, rows: Sequence[Mapping[str, object]]) -> None:
         """Store the rows."""
+        self.store_tuples(connection, list(map(self._values, rows)))
+
+    def store_tuples(self, connection: Connection, rows: list[tuple[object, ...]]) -> None:
+        """Store rows that have their values in the order of `columns`."""
         if not rows:
             return
         text = self._texts.get(connection.dialect.name) or self._compile(connection.dialect)
         if connection.dialect.name != "postgresql":
-            connection.exec_driver_sql(text, list(map(self._values, rows)))
+            connection.exec_driver_sql(text, rows)
         elif self._merge is None:
             self._copy(connection, self._table.name, rows)
         else:
@@ -89,14 +98,12 @@ class Bulk:
             f" AS {like_ours} WITH NO DATA"
         )
 
-    def _copy(
-        self, connection: Connection, into: str, rows: Sequence[Mapping[str, object]]
-    ) -> None:
+    def _copy(self, connection: Connection, into: str, rows: Sequence[tuple[object, ...]]) -> None:
         text = f"COPY {into} ({', '.join(self._columns)}) FROM STDIN"
         raw: Any = connection.connection.driver_connection
         with _told(connection, text), raw.cursor() as cursor, cursor.copy(text) as copy:
             for row in rows:
-                copy.write_row(self._values(row))
+                copy.write_row(row)
 
 
 @contextmanager

@@ -56,13 +56,20 @@ def scores_text(scores: Mapping[str, int | None]) -> str | None:
     """Return scores as stored: JSON with sorted labels, null where there are none."""
     if not scores:
         return None
-    labels, text = _form_of(tuple(scores))
-    return text % tuple(["null" if scores[one] is None else scores[one] for one in labels])
+    order, text = _form_of(tuple(scores))
+    values = tuple(scores.values()) if order is None else tuple([scores[one] for one in order])
+    if None in values:
+        values = tuple(["null" if one is None else one for one in values])  # type: ignore[misc]
+    return text % values
 
 
 @lru_cache(1_024)
-def _form_of(labels: tuple[str, ...]) -> tuple[list[str], str]:
-    """Return labels in order, and the JSON text that their scores complete; many rows share it."""
+def _form_of(labels: tuple[str, ...]) -> tuple[list[str] | None, str]:
+    """Return labels in order (None: they are), and the JSON text that their scores complete.
+
+    Many rows share it.
+    """
     ordered = sorted(labels)
     names = (json.dumps(label).replace("%", "%%") for label in ordered)
-    return ordered, "{" + ",".join(f"{name}:%s" for name in names) + "}"
+    text = "{" + ",".join(f"{name}:%s" for name in names) + "}"
+    return None if ordered == list(labels) else ordered, text

@@ -164,20 +164,22 @@ def _pipelines(pages: Sequence[AttestationPage]) -> list[dict[str, str]]:
 def verdict_of(row: Attestation, issuer: Origin, feed: Feed, place: Place | None = None) -> Verdict:
     """Return a verified row as a verdict of its issuer; without a place no page holds it yet."""
     epoch, seq = place or (None, None)
-    return Verdict(
-        issuer=issuer,
-        sha256=row.sha256,
-        feed=feed,
-        basis=row.basis,
-        issued=row.issued,
-        expires=row.expires,
-        content=row.content,
-        pdq=row.pdq,
-        pdq_quality=row.pdq_quality,
-        pipeline=row.pipeline,
-        scores=row.scores,
-        rule=row.rule,
-        finding=row.finding,
-        epoch=epoch,
-        seq=seq,
+    return Verdict(  # by place, which is faster
+        issuer,
+        row.sha256,
+        feed,
+        row.basis,
+        row.issued,
+        row.expires,
+        row.content,
+        row.pdq,
+        row.pdq_quality,
+        row.pipeline,
+        row.scores,
+        row.rule,
+        row.finding,
+        1,
+        1,
+        epoch,
+        seq,
     )
