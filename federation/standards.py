@@ -40,7 +40,12 @@ def _rfc(number: int, title: str, *where: str) -> Standard:
 
 FEPS: Final = (
     _fep("67ff", "FEDERATION.md", "federation/standards.py"),
-    _fep("8b32", "Object Integrity Proofs", "federation/wire/proof.py"),
+    _fep(
+        "8b32",
+        "Object Integrity Proofs",
+        "federation/wire/proof.py",
+        "federation/wire/activity_proof.py",
+    ),
     _fep(
         "521a",
         "Representing actor's public keys",
@@ -97,8 +102,12 @@ WELL_KNOWN: Final = {
 SCHEMES: Final = {
     "cavage": "draft-cavage-12, RSA with SHA-256: sent first",
     "rfc9421": "RFC 9421, `rsa-v1_5-sha256`: sent to those who do not take the first",
+    "proof": "no HTTP signature, but a FEP-8b32 proof of the activity: received, never sent",
 }
-"""The kinds of HTTP signatures, sent and received."""
+"""How it is told who sends an activity."""
+
+HTTP_SCHEMES: Final = ("cavage", "rfc9421")
+"""Those of them that are HTTP signatures."""
 
 ACTIVITIES: Final = (
     ActivityUse(

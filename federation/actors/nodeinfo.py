@@ -10,7 +10,7 @@ from federation.actors.webfinger import INSTANCE_REL
 from federation.context import LABEL_PREFIX
 from federation.errors import BadRequest, WrongOrigin
 from federation.origin import Origin, Url, exact_url, origin_of
-from federation.standards import FEPS, SCHEMES
+from federation.standards import FEPS, HTTP_SCHEMES
 from federation.wire.page_head import WIRE
 from federation.wire.strictjson import JsonObject
 
@@ -67,7 +67,7 @@ def build_nodeinfo(
             "wire": WIRE,
             "labels": [LABEL_PREFIX + label for label in _labels(rules or {})],
             "feps": [standard.name for standard in FEPS],
-            "httpSignatures": sorted(SCHEMES),
+            "httpSignatures": list(HTTP_SCHEMES),
         },
     }
 

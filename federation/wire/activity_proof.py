@@ -46,7 +46,7 @@ def verify_activity(document: JsonObject, actor: RemoteActor, now: int) -> tuple
     if document.get("actor") != actor.id:
         raise BadProof("the activity is of another actor than its proof")
     key = actor.proof_keys.get(str(options["verificationMethod"]))
-    if key is None or key.revoked is not None:
+    if key is None or key.revoked is not None or key.revoked_from is not None:
         raise BadProof("the proof's verificationMethod is no key of the actor")
     created = _created(options["created"])
     if created > now + CLOCK_SKEW_SECONDS or (key.expires is not None and created > key.expires):
