@@ -1,10 +1,11 @@
 """Which kind of HTTP signature an origin takes, and when it is asked again in the other kind.
 
 Nobody says which scheme he knows, so we knock: draft-cavage first, and once more with RFC 9421
-where the answer may mean that the first was not understood. What worked last is remembered for
-each origin, for `KNOCK_SECONDS`, for deliveries and fetches alike; then it is tried anew. A
-second knock does no harm: a delivery is known by its activity's id. Rows are bounded, and the
-oldest go first.
+where the answer may mean that the first was not understood: 400, 401 and 403, and 5xx of an
+origin of which nothing is known yet. What worked last is remembered for each origin, for
+`KNOCK_SECONDS`, for deliveries and fetches alike; then it is tried anew. Only what needed a
+signature teaches: a delivery, or a second knock. A second knock does no harm: a delivery is known
+by its activity's id. Rows are bounded, and the oldest go first.
 """
 
 from collections.abc import Callable
@@ -48,13 +49,14 @@ def other(scheme: Scheme) -> Scheme:
     return _OTHER[scheme]
 
 
-def may_be_the_scheme(status: int, *, asks_to_wait: bool) -> bool:
+def may_be_the_scheme(status: int, *, is_known: bool, asks_to_wait: bool) -> bool:
     """Tell whether an answer may mean that the scheme was not understood.
 
-    Small servers answer a signature that they do not know with 500. One that says when to come
-    back (`Retry-After`) has something else in mind.
+    Small servers answer a signature that they do not know with 500; one that took the scheme
+    lately (`is_known`), or says when to come back (`Retry-After`), has something else in mind.
     """
-    return not asks_to_wait and (status in (400, 401, 403) or 500 <= status < 600)
+    fails = 500 <= status < 600 and not is_known
+    return not asks_to_wait and (status in (400, 401, 403) or fails)
 
 
 def read_knock(conn: Connection, origin: str, now: int) -> Scheme | None:

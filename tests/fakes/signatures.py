@@ -24,7 +24,7 @@ def scheme_of(headers):
 
 def key_id_of(headers):
     if scheme_of(headers) == RFC9421:
-        return re.search(r';keyid="([^"]+)"', headers["signature-input"])[1]
+        return re.findall(r';keyid="([^"]+)"', headers["signature-input"])[0]
     return _parameters(headers)["keyId"]
 
 
@@ -70,5 +70,5 @@ def _rfc9421(method, url, headers):
     lines = headers | {"@method": method, "@target-uri": url}
     text = "".join(f'"{name}": {lines[name]}\n' for name in covered)
     text += f'"@signature-params": {rest}'
-    value = re.fullmatch(rf"{label}=:([A-Za-z0-9+/=]+):", headers["signature"])[1]
+    (value,) = re.findall(rf"^{label}=:([A-Za-z0-9+/=]+):$", headers["signature"])
     return covered, text, b64decode(value)
