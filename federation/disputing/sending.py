@@ -9,9 +9,8 @@ transaction, so that the CLI may call it while `serve` runs.
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, func, select
 
 from cache.storage.feed_tables import follows
 from cache.storage.peer_tables import disputes
@@ -52,14 +51,14 @@ class Target:
 def held_of_picture(conn: Connection, origin: str, sha256: bytes) -> list[Held]:
     """Return the rows of a peer on a picture; those of which no place is known cannot be named."""
     found = conn.execute(_HELD.where(issuers.c.origin == origin, images.c.sha256 == sha256))
-    return [_held(row) for row in found.all()]
+    return [_held(*row) for row in found]
 
 
 def held_at(conn: Connection, origin: str, name: AttestationName) -> list[Held]:
     """Return the row of a peer at a place, if it is held here."""
     c = verdicts.c
     place = (c.feed == int(name.feed)) & (c.epoch == name.epoch) & (c.seq == name.seq)
-    return [_held(row) for row in conn.execute(_HELD.where(issuers.c.origin == origin, place))]
+    return [_held(*row) for row in conn.execute(_HELD.where(issuers.c.origin == origin, place))]
 
 
 def followed_actor(conn: Connection, origin: str, feed: Feed) -> Url:
@@ -131,5 +130,5 @@ _HELD = (
 )
 
 
-def _held(row: Row[Any]) -> Held:
-    return Held(AttestationName(Feed(row.feed), row.epoch, row.seq), bytes(row.sha256))
+def _held(feed: int, epoch: str, seq: int, sha256: bytes) -> Held:
+    return Held(AttestationName(Feed(feed), epoch, seq), bytes(sha256))

@@ -44,12 +44,15 @@ class Fedify:
             env=environment,
             text=True,
         )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._pipes = (self._process.stdin, self._process.stdout)
         self.base = self._process.stdout.readline().strip()
         assert self.base, "Fedify did not start"
 
     def stop(self):
-        self._process.stdin.close()
-        self._process.stdout.close()
+        for pipe in self._pipes:
+            pipe.close()
         self._process.terminate()
         self._process.wait(10)
 

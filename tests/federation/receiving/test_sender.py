@@ -9,7 +9,8 @@ from cache.verdict import Feed
 from federation.context import ACTIVITYSTREAMS, DATA_INTEGRITY_V2
 from federation.signing import keys
 from federation.signing.cavage import WINDOW_SECONDS
-from federation.wire import composing, proof
+from federation.wire import composing, multibase, proof
+from federation.wire.strictjson import canonical
 
 ACTIVITY = "application/activity+json"
 
@@ -33,8 +34,8 @@ def resigned(peer, activity, **changes):
     options.pop("proofValue")
     signed = {"@context": activity["@context"], **options}
     bare = {name: value for name, value in activity.items() if name not in ("proof", "signature")}
-    data = proof.hash_data(proof.canonical(signed), proof.canonical(bare))
-    value = proof.multibase.encode(peer.proof[Feed.CLEAN].sign(data))
+    data = proof.hash_data(canonical(signed), canonical(bare))
+    value = multibase.encode(peer.proof[Feed.CLEAN].sign(data))
     return {**activity, "proof": {**options, "proofValue": value}}
 
 
