@@ -84,7 +84,7 @@ class CatchingUp:
         except AnsweredWith as error:
             if not _is_dropped(error, head):
                 raise
-        return await self._begin_snapshot(head)
+        return await self._begin_snapshot(head, await self._fetch.manifest())
 
     async def _note(self, head: OutboxHead) -> bool:
         """Write down what the outbox says; False where its signed head is another story."""
@@ -102,11 +102,9 @@ class CatchingUp:
         if tells_otherwise(head, at):
             return await self._hear_both(head)
         if wants_snapshot(head, at, self._settings.snapshot_pages):
-            try:
-                return await self._begin_snapshot(head)
-            except AnsweredWith as error:
-                if head.first_page > 1 or error.code not in MISSING:
-                    raise  # else all pages are there as well
+            manifest = await self._manifest(head)
+            if manifest is not None:
+                return await self._begin_snapshot(head, manifest)
         segments = await self._segments(head, at)
         if at is not None and not continues(segments, at):
             await self._store.write(restart, self._id)
@@ -207,8 +205,16 @@ class CatchingUp:
         row = await self._store.read(snapshots.begun, self._id)
         return None if row is None else await self._fetch.verified(json.loads(row.manifest))
 
-    async def _begin_snapshot(self, head: OutboxHead) -> Turn:
-        manifest = await self._fetch.manifest()
+    async def _manifest(self, head: OutboxHead) -> Manifest | None:
+        """Return the newest manifest; None where there is none, but every page instead."""
+        try:
+            return await self._fetch.manifest()
+        except AnsweredWith as error:
+            if head.first_page > 1 or error.code not in MISSING:
+                raise
+            return None
+
+    async def _begin_snapshot(self, head: OutboxHead, manifest: Manifest) -> Turn:
         now, newest = self._instance.clock(), head.epoch
         if not await self._store.write(snapshots.begin, self._id, manifest, newest, now):
             return Turn.HALTED
