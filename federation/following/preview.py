@@ -1,32 +1,22 @@
 """What a feed says of itself before we follow it: its actor, and the counts of its public outbox.
 
 Decides nothing; it reads. What is told beside the head (rows, labels, pipelines) is for a person
-to look at and believed by nobody: pages prove themselves. A member that is missing or malformed
-counts as not told.
+to look at and believed by nobody: pages prove themselves. A member that is missing counts as not
+told, a malformed one is an error.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
 
 from federation.actors.actors import Actors
 from federation.actors.discover import FoundFeed, find_feed
 from federation.actors.remote_actor import RemoteActor
 from federation.client import Client
-from federation.context import LABEL_PREFIX
-from federation.errors import BadActor, FederationError
+from federation.errors import BadActor
 from federation.origin import Url
 from federation.outbound.media import Kind
 from federation.settings import FederationSettings
 from federation.wire.outbox import OutboxHead, parse_outbox
-from federation.wire.page_tables import MAX_PIPELINES, parse_labels
-from federation.wire.pipeline import parse_pipeline
-from federation.wire.strictjson import MAX_INTEGER, JsonObject, parse
-from federation.wire.times import from_rfc3339
-
-T = TypeVar("T")
-_HEX: Final = frozenset("0123456789abcdef")
-_ID_CHARACTERS: Final = 64
+from federation.wire.strictjson import JsonObject, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +29,6 @@ class Told:
     labels: tuple[str, ...] | None = None
     pipelines: tuple[str, ...] | None = None  # their ids
     sealed: int | None = None  # when the last page was, in epoch seconds
-    merged_through: int | None = None  # the last page that is served merged too
-    has_snapshot: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,55 +65,15 @@ async def fetch_outbox(
 
 def read_told(document: JsonObject, feed_id: Url, outbox: Url) -> Told:
     """Return what an outbox tells; raises as `parse_outbox` does."""
+    head = parse_outbox(document, feed_id, outbox)
+    if head is None:
+        return Told(None)
+    volume = head.volume
     return Told(
-        parse_outbox(document, feed_id, outbox),
-        _told(_count, document.get("rows")),
-        _told(_count, document.get("weekRows")),
-        _told(_labels, document.get("labels")),
-        _told(_pipelines, document.get("pipelines")),
-        _told(_time, document.get("sealed")),
-        _told(_count, document.get("mergedThrough")),
-        _told(bool, document.get("snapshot")),
+        head,
+        volume.rows if "rows" in document else None,
+        volume.week_rows if "weekRows" in document else None,
+        volume.labels if "labels" in document else None,
+        tuple(one.id for one in volume.pipelines) if "pipelines" in document else None,
+        volume.sealed if "sealed" in document else None,
     )
-
-
-def _told(read: Callable[[Any], T], value: object) -> T | None:
-    if value is None:
-        return None
-    try:
-        return read(value)
-    except (FederationError, ValueError):
-        return None
-
-
-def _count(value: object) -> int:
-    if type(value) is not int or not 0 <= value <= MAX_INTEGER:
-        message = "not a count"
-        raise ValueError(message)
-    return value
-
-
-def _labels(value: object) -> tuple[str, ...]:
-    """Read labels, with or without their prefix."""
-    items = value if isinstance(value, list) else [value]
-    names = [str(one).removeprefix(LABEL_PREFIX) for one in items]
-    return parse_labels([LABEL_PREFIX + name for name in names])
-
-
-def _pipelines(value: object) -> tuple[str, ...]:
-    """Read pipelines, described or named by their ids."""
-    items = value if isinstance(value, list) else [value]
-    if len(items) > MAX_PIPELINES:
-        message = "too many pipelines"
-        raise ValueError(message)
-    return tuple(_pipeline(one) for one in items)
-
-
-def _pipeline(value: object) -> str:
-    if isinstance(value, str) and len(value) == _ID_CHARACTERS and set(value) <= _HEX:
-        return value
-    return parse_pipeline(value).id
-
-
-def _time(value: object) -> int:
-    return from_rfc3339(value) if isinstance(value, str) else _count(value)
