@@ -7,6 +7,7 @@ character: every check is met by something that passed those before it.
 
 import copy
 import json
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -26,7 +27,7 @@ def mutate(document: Any, dice: Random) -> Any:
     for _ in range(dice.randint(1, 4)):
         place = _place(document, dice)
         if place is not None:
-            dice.choice((_replace, _replace, _tweak, _tweak, _drop, _double, _add))(*place, dice)
+            dice.choice(_CHANGES)(*place, dice)
     return document
 
 
@@ -91,3 +92,8 @@ def _add(container, _key, dice):
         container.append(odd)
     else:
         container[dice.choice(NAMES)] = odd
+
+
+_CHANGES: tuple[Callable[..., None], ...] = (
+    *(_replace, _replace, _tweak, _tweak, _drop, _double, _add),
+)

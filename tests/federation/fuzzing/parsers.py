@@ -118,8 +118,8 @@ def _request(data):
 
 def _signature(data):
     request = _request(data)
-    sender.key_ids_of(request, NOW)
-    return sender.check_sender(request, issuer(), NOW, samples.BASE)
+    signed = sender.read_signed(request, NOW)
+    return sender.check_sender(signed, issuer(), NOW, samples.BASE)
 
 
 def _text(parse):
