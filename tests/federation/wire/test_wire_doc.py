@@ -10,12 +10,17 @@ from cache import rules
 from cache.memory import provisional
 from cache.verdict import Feed
 from federation import settings
-from federation.context import ACTOR_CONTEXT, ATTESTATION_CONTEXT, PAGE_CONTEXT
-from federation.signing import cavage, keys, signature_header
+from federation.context import ACTOR_CONTEXT, ATTESTATION_CONTEXT, FEED_CONTEXT, PAGE_CONTEXT
+from federation.publishing import outboxes, runs, snapshots
+from federation.reading import heads
+from federation.signing import keys, request, signature_header, signature_input
 from federation.wire import (
+    activity,
     attestation,
     columns,
     composing,
+    merged,
+    outbox,
     page,
     page_head,
     page_rows,
@@ -23,8 +28,10 @@ from federation.wire import (
     pipeline,
     proof,
     row,
+    snapshot,
     strictjson,
 )
+from tests.federation.vectors.make import vectors
 
 ROOT = Path(__file__).parents[3]
 WIRE = (ROOT / "docs" / "wire.md").read_text(encoding="utf-8")
@@ -36,15 +43,33 @@ def test_all_contexts_stand_in_the_document():
     assert [json.loads(block) for block in blocks] == [
         ACTOR_CONTEXT,
         PAGE_CONTEXT,
+        FEED_CONTEXT,
         ATTESTATION_CONTEXT,
     ]
+    assert [FEED_CONTEXT[0], *FEED_CONTEXT[2:]] == outbox.OUTBOX_CONTEXT
 
 
 @pytest.mark.parametrize(
     ("text", "value"),
     [
         ("| rows of a page | {} |", page.MAX_ROWS),
-        ("| bytes of a page | {} |", settings.FederationSettings().page_bytes),
+        ("| bytes of a page, not compressed | {} |", settings.FederationSettings().page_bytes),
+        ("| bytes of a page, not compressed | {} |", page.MAX_PAGE_BYTES),
+        ("in blocks of {}:", merged.BLOCK_PAGES),
+        ("at most {} rows together", merged.MAX_RUN_ROWS),
+        ("its last page is {} s old", runs.MERGED_AFTER_SECONDS),
+        ("more than {} pages, or has dropped", snapshots.MIN_PAGES),
+        ("Parts of the last {} snapshots", snapshots.KEPT),
+        ("oldest first, at most {}:", snapshot.MAX_PREVIOUS_EPOCHS),
+        ("at most {}; empty", snapshot.MAX_PARTS),
+        ("its rows, 1 to {} |", snapshot.MAX_PART_ROWS),
+        ("its newest {} pages", outboxes.NEWEST_PAGES),
+        ("gets {} merged pages", settings.FederationSettings().merged_per_minute),
+        ("a list of at most {} (we send", activity.MAX_HEADS),
+        ("(we send {})", heads.MAX_HEADS_TOLD),
+        ("a list of at most {}, each in", activity.MAX_DISPUTED),
+        ("at most {} bytes of plain text", activity.MAX_DISPUTE_BYTES),
+        ("At most {} labels are read", signature_input.MAX_LABELS),
         ("| labels, rules | {} each", page_tables.MAX_LABELS),
         ("| labels, rules | {} each", page_tables.MAX_RULES),
         ("| characters of a rule | {} |", rules.MAX_RULE_CHARACTERS),
@@ -60,7 +85,7 @@ def test_all_contexts_stand_in_the_document():
         ("{} questions a minute", settings.FederationSettings().attestations_per_minute),
         ("strings of at most {} characters", pipeline.MAX_TEXT_CHARACTERS),
         ("at most {} levels deep", strictjson.MAX_DEPTH),
-        ("lie within {} s of now", cavage.WINDOW_SECONDS),
+        ("lies within {} s of now", request.WINDOW_SECONDS),
         ("at most {} characters and covers", signature_header.MAX_HEADER_CHARACTERS),
         ("covers at most {} headers", signature_header.MAX_COVERED),
         ("under {} bytes", composing.INLINE_BYTES),
@@ -78,6 +103,13 @@ def test_every_column_and_member_stands_in_the_document():
         assert f"| `{name}`" in WIRE
     for name in pipeline.KEYS:
         assert f"`{name}`" in WIRE
+
+
+def test_every_vector_and_every_member_of_it_stands_in_the_document():
+    for name, vector in vectors().items():
+        assert f"`{name}`" in WIRE
+        for member in vector["document"]:
+            assert re.search(rf"[`\"]{member}[`\"]", WIRE), (name, member)
 
 
 def test_every_activity_we_understand_stands_in_federation_md():
