@@ -135,15 +135,7 @@ def _record(
 ) -> None:
     for description in _pipelines(pages):
         pipeline_row(conn, description)
-    rows: list[Verdict] = []
-    freed: list[Place] = []
-    for page in pages:
-        epoch, feed = page.head.epoch, page.head.feed
-        for seq, row in enumerate(page.rows, start=page.head.first_seq):
-            if isinstance(row, Retraction):
-                freed.append((row.epoch, row.seq))
-            elif row.expires > now:
-                rows.append(verdict_of(row, origin, feed, (epoch, seq)))
+    rows, freed = _in_order(pages, origin, now)
     record_attestations(
         conn,
         issuer_id=follow.issuer_id,
@@ -153,6 +145,42 @@ def _record(
         retractions=freed,
         now=now,
     )
+
+
+def _in_order(
+    pages: Sequence[AttestationPage], origin: Origin, now: int
+) -> tuple[list[Verdict], list[Place]]:
+    """Return the rows to store, and then the places to free, as if page by page.
+
+    A row that is taken back and then said anew must not stand in the way of what came later.
+    """
+    rows: list[Verdict] = []
+    freed: list[tuple[Place, int]] = []  # and how many rows came before
+    for page in pages:
+        epoch, feed = page.head.epoch, page.head.feed
+        for seq, row in enumerate(page.rows, start=page.head.first_seq):
+            if type(row) is Retraction:
+                freed.append(((row.epoch, row.seq), len(rows)))
+            elif type(row) is Attestation and row.expires > now:
+                rows.append(verdict_of(row, origin, feed, (epoch, seq)))
+    gone = _said_anew(rows, freed) if freed else set()
+    kept = [row for row in rows if (row.epoch, row.seq) not in gone] if gone else rows
+    return kept, [place for place, _ in freed if place not in gone]
+
+
+def _said_anew(
+    rows: Sequence[Verdict], freed: Sequence[tuple[Place, int]]
+) -> set[tuple[str | None, int | None]]:
+    """Return the places of rows that are freed among these very pages, and said anew after that."""
+    at = {(row.epoch, row.seq): place for place, row in enumerate(rows)}
+    last = {_key(row): place for place, row in enumerate(rows)}
+    return {
+        place for place, before in freed if place in at and last[_key(rows[at[place]])] >= before
+    }
+
+
+def _key(row: Verdict) -> tuple[object, ...]:
+    return row.sha256, row.pipeline, row.basis, row.rule
 
 
 def _pipelines(pages: Sequence[AttestationPage]) -> list[dict[str, str]]:
