@@ -103,6 +103,10 @@ class TooManyKeys(FederationError):
     """A feed has as many keys as peers read; raised to the admin alone."""
 
 
+class HasEnded(FederationError):
+    """This instance ended for good; raised to the admin alone."""
+
+
 class BadRevocation(FederationError):
     """A key cannot be revoked from where the admin says; raised to the admin alone."""
 

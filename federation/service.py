@@ -28,7 +28,7 @@ from federation.actors.remote_actor import RemoteActor
 from federation.actors.retiring import until_retired
 from federation.client import Client
 from federation.documents import Documents
-from federation.errors import BadHandle
+from federation.errors import BadHandle, HasEnded
 from federation.following import follow, followers
 from federation.following.ending import end_ties
 from federation.following.preview import Preview, preview_feed
@@ -186,6 +186,9 @@ class Federation:
         if found.actor.origin == self._instance.base:  # our own verdicts would count twice
             message = f"{found.handle} is a feed of this instance itself"
             raise BadHandle(message)
+        if self._instance.retired is not None:
+            message = "this instance has ended for good; it follows nobody"
+            raise HasEnded(message)
         return await self._store.write(follow.request_follow, self._instance, found, defaults)
 
     async def preview(self, name: str) -> Preview:

@@ -11,6 +11,7 @@ from cache.guards.guards import TableGuards
 from cache.index.near import NearIndex
 from cache.memory.seeding import is_seeded, seed_test_card
 from cache.storage.database import Store
+from federation.actors.retiring import retired_at
 from federation.instance import Instance
 from federation.origin import parse_origin
 from federation.service import Federation
@@ -98,7 +99,8 @@ def rule_texts(config: Config) -> dict[str, str]:
 def own_instance(config: Config, store: Store) -> Instance:
     """Return this instance as peers meet it, with its keys."""
     base = parse_origin(config.instance.base_url, allow_http=True)
-    return Instance(base, store.write_now(ensure_keys, clock()), clock)
+    keys, retired = store.write_now(ensure_keys, clock()), store.read_now(retired_at)
+    return Instance(base, keys, clock, retired)
 
 
 def build_federation(

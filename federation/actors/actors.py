@@ -12,9 +12,10 @@ import json
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from weakref import WeakValueDictionary
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from cache.storage.database import Store
 from cache.storage.feed_tables import followers, follows, remote_actors
@@ -30,6 +31,9 @@ from federation.wire.strictjson import JsonObject, parse
 
 _BELIEVED_SECONDS = 86_400  # after that an actor is fetched again, if it can be
 _REMEMBERED_TRIES = 10_000  # actors whose last try is kept in memory
+_PARSED_ACTORS = 128  # kept in memory as parsed
+_c = remote_actors.c
+_REMEMBERED = select(_c.document, _c.fetched).where(_c.actor_id == bindparam("actor_id"))
 
 
 class Actors:
@@ -61,7 +65,7 @@ class Actors:
     async def known(self, actor_id: str) -> RemoteActor | None:
         """Return the actor as remembered, or None; fetches nothing."""
         remembered = await self._store.read(_remembered, actor_id)
-        return None if remembered is None else self._parse(remembered.document, actor_id)
+        return None if remembered is None else self._parsed(remembered, actor_id)
 
     async def get(self, actor_id: Url) -> RemoteActor:
         """Return the actor as remembered, else fetched within the limits, once for all askers."""
@@ -69,7 +73,7 @@ class Actors:
             remembered = await self._store.read(_remembered, actor_id)
             if remembered is None:
                 return await self.refetch(actor_id)
-            known = self._parse(remembered.document, actor_id)
+            known = self._parsed(remembered, actor_id)
             if remembered.fetched > self._clock() - _BELIEVED_SECONDS:
                 return known
             return await self._renewed(known)
@@ -84,7 +88,7 @@ class Actors:
     async def refetch(self, actor_id: Url) -> RemoteActor:
         """Fetch the actor anew within the limits; raises `TooManyRequests` past them."""
         now = self._clock()
-        last = self._tried.get(actor_id)
+        last = await self._last_try(actor_id)
         if last is not None and now - last < self._settings.key_refetch_seconds:
             message = f"{actor_id} was fetched {now - last} s ago, it is not asked again yet"
             raise TooManyRequests(message)
@@ -140,6 +144,19 @@ class Actors:
         http = self._settings.allow_private_addresses
         return parse_actor(document, actor_id, allow_http=http)
 
+    def _parsed(self, remembered: "_Remembered", actor_id: str) -> RemoteActor:
+        http = self._settings.allow_private_addresses
+        return _parse_text(remembered.text, actor_id, allow_http=http)
+
+    async def _last_try(self, actor_id: str) -> int | None:
+        """Return when the actor was last asked; before this process began, when it answered."""
+        if actor_id not in self._tried:
+            remembered = await self._store.read(_remembered, actor_id)
+            if remembered is None:
+                return None
+            self._note_try(actor_id, remembered.fetched)
+        return self._tried[actor_id]
+
     def _note_try(self, actor_id: str, now: int) -> None:
         self._tried[actor_id] = now
         self._tried.move_to_end(actor_id)
@@ -157,14 +174,19 @@ class Actors:
 
 @dataclass(frozen=True, slots=True)
 class _Remembered:
-    document: JsonObject
+    text: str  # of the document
     fetched: int
 
 
+@lru_cache(_PARSED_ACTORS)
+def _parse_text(text: str, actor_id: str, *, allow_http: bool) -> RemoteActor:
+    """Return the actor of a document as it is stored; parsing takes longer than verifying."""
+    return parse_actor(json.loads(text), actor_id, allow_http=allow_http)
+
+
 def _remembered(conn: Connection, actor_id: str) -> _Remembered | None:
-    c = remote_actors.c
-    row = conn.execute(select(c.document, c.fetched).where(c.actor_id == actor_id)).first()
-    return None if row is None else _Remembered(json.loads(row.document), row.fetched)
+    row = conn.execute(_REMEMBERED, {"actor_id": actor_id}).first()
+    return None if row is None else _Remembered(*row)
 
 
 def _doubt(conn: Connection, actor_id: str) -> None:

@@ -76,7 +76,7 @@ def build_tombstone(instance: Instance, name: str) -> JsonObject:
 def _until_retired(route: web.RouteDef, instance: Instance) -> web.RouteDef:
     if route.path.startswith(_STAYS):
         return route
-    handler: Handler = route.handler  # type: ignore[assignment]  # no view class among ours
+    handler: Handler = route.handler
 
     async def answer(request: web.Request) -> web.StreamResponse:
         return await handler(request) if instance.retired is None else _gone(request, instance)

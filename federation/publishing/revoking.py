@@ -141,7 +141,7 @@ def _say_again(conn: Connection, feed: Feed, kept: EpochEnd | None, counted: lis
     c = feed_rows.c
     place = next((n for n, end in enumerate(counted) if kept and end.epoch == kept.epoch), None)
     whole = [end.epoch for end in counted[:place]]
-    void = c.epoch.in_(whole)
+    void: ColumnElement[bool] = c.epoch.in_(whole)
     if kept is not None:
         void |= (c.epoch == kept.epoch) & (c.page > kept.page)
     again = update(feed_rows).where(c.feed == int(feed), c.seq.is_not(None), void)

@@ -20,7 +20,7 @@ from fediverdict.parts import clock, own_instance
 NEXT = "A running `serve` signs with it within a second, and tells peers; otherwise the next one."
 
 
-class Place(click.ParamType):
+class Place(click.ParamType[EpochEnd]):
     """`EPOCH:PAGE`, the first page that no longer counts."""
 
     name = "EPOCH:PAGE"

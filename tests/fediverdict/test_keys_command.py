@@ -11,6 +11,10 @@ from federation.publishing.feed_log import begin_epoch, last_page
 from fediverdict.config import load_config
 
 
+def newest_epoch(store):
+    return store.read_now(last_page, Feed.CLEAN).epoch
+
+
 @pytest.fixture
 def keys(run, config):
     """Run `keys ... --json` and return what it prints."""
@@ -28,7 +32,7 @@ def epoch(config):
     """The clean feed has begun."""
     with closing(Store.open(load_config(config).database.url)) as store:
         store.write_now(begin_epoch, Feed.CLEAN, 1_795_000_000)
-        return store.read_now(last_page, Feed.CLEAN).epoch
+        return newest_epoch(store)
 
 
 def test_a_fresh_instance_has_one_key_of_each_kind(run, config, keys):
@@ -64,7 +68,7 @@ def test_a_stolen_key_is_revoked_from_a_page_on(run, config, keys, epoch):
     assert old["revoked_from"] == {"epoch": epoch, "page": 1}
     fragment = new["id"].split("#")[1]
     with closing(Store.open(load_config(config).database.url)) as store:
-        newest = store.read_now(last_page, Feed.CLEAN).epoch
+        newest = newest_epoch(store)
     said = run("keys", "revoke", fragment, "--from", f"{newest}:1", config=config)
     assert (said.code, "no page is the last that counts" in said.out) == (0, True)
 

@@ -1,5 +1,6 @@
 """Who is told that a document of ours changed, how often, and what a reader makes of it."""
 
+import asyncio
 import json
 
 import pytest
@@ -68,6 +69,21 @@ async def test_two_processes_on_one_database_tell_a_change_once(ours, peer):
     other = type(ours.federation.announcer)(ours.store, ours.federation._instance)
     ours.store.write_now(rotate, "clean", ours.clock())
     assert [await ours.federation.announcer.run_once(), await other.run_once()] == [1, 0]
+
+
+async def test_a_running_serve_uses_and_tells_a_new_key_without_a_restart(ours, peer):
+    await peer.follow(ours)
+    await ours.settle()
+    await ours.federation.approve(peer.id, Feed.CLEAN)
+    await ours.stop()
+    ours.change(poll_seconds=0.01)
+    await ours.start()
+    await ours.federation.start()
+    ours.store.write_now(rotate, "clean", ours.clock())
+    async with asyncio.timeout(20):  # so that a failing test ends
+        while [one["type"] for one in peer.received] != ["Accept", "Update"]:
+            await asyncio.sleep(0.01)
+    assert len(ours.federation._instance.keys.shown[Feed.CLEAN]) == 2
 
 
 async def test_an_update_of_a_stranger_costs_nothing(ours, peer):

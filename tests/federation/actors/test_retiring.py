@@ -9,6 +9,7 @@ from cache.storage.feed_tables import deliveries, feed_pages, followers, follows
 from cache.trust.notices import unread
 from cache.verdict import Feed
 from federation.actors.retiring import retire
+from federation.errors import HasEnded
 from federation.following.followers import reject
 from federation.wire.composing import build_delete
 from tests.fakes.instance import pictures
@@ -140,6 +141,13 @@ async def test_an_instance_that_ended_seals_and_pulls_nothing_more(ours, peer):
     assert done == [0, 0, 1, 0, 0]
     assert peer.received[-1]["type"] == "Delete"
     assert (ours.rows(feed_pages), ours.pictures()) == ([], [])
+
+
+async def test_an_instance_that_ended_follows_nobody(ours, peer):
+    ours.store.write_now(retire, ours.federation._instance)
+    await ours.federation.announcer.run_once()
+    with pytest.raises(HasEnded):
+        await ours.follow(peer)
 
 
 async def test_followers_of_an_instance_that_ended_forget_it(pair):
