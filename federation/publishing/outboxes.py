@@ -1,7 +1,7 @@
 """What the outboxes of our feeds tell: how far each is, its signed head, and how much it says.
 
-Anybody may ask, so it is made anew only for a new page or once a minute; of pages it reads nothing
-but their numbers and tables.
+Anybody may ask, so it is made anew only when something changed, or once a minute; of pages it reads
+nothing but their numbers and tables.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from federation.instance import Instance
 from federation.origin import Url
 from federation.publishing import feed_log, runs
 from federation.publishing.feed_log import ServedEnd
-from federation.publishing.snapshots import newest_snapshot
+from federation.publishing.snapshots import newest_id
 from federation.signing.keys import proof_key_id
 from federation.signing.keystore import proof_key_in_use
 from federation.wire.feed_head import PageName, seal_head
@@ -36,8 +36,17 @@ NEWEST_PAGES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _State:
+    """What an outbox is made anew for."""
+
     end: ServedEnd
+    merged_through: int
+    snapshot_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    state: _State
     time: int
     head: OutboxHead
 
@@ -51,27 +60,35 @@ class Outboxes:
 
     async def head(self, feed: Feed) -> OutboxHead | None:
         """Return what the outbox of a feed says, or None while nothing was ever sealed."""
-        end, now = await self._store.read(feed_log.served_end, feed), self._instance.clock()
-        if end is None:
+        state, now = await self._store.read(_state, feed), self._instance.clock()
+        if state is None:
             return None
         told = self._told.get(feed)
-        if told is None or told.end != end or not 0 <= now - told.time < FRESH_SECONDS:
+        if told is None or told.state != state or not 0 <= now - told.time < FRESH_SECONDS:
             head = await asyncio.to_thread(
-                self._store.read_now, _head, self._instance.feed_id(feed), feed, end, now
+                self._store.read_now, _head, self._instance.feed_id(feed), feed, state, now
             )
-            told = self._told[feed] = _Told(end, now, head)
+            told = self._told[feed] = _Told(state, now, head)
         return told.head
 
 
-def _head(conn: Connection, feed_id: Url, feed: Feed, end: ServedEnd, now: int) -> OutboxHead:
+def _state(conn: Connection, feed: Feed) -> _State | None:
+    end = feed_log.served_end(conn, feed)
+    if end is None:
+        return None
+    return _State(end, runs.merged_through(conn, feed, end.epoch), newest_id(conn, feed))
+
+
+def _head(conn: Connection, feed_id: Url, feed: Feed, state: _State, now: int) -> OutboxHead:
+    end = state.end
     return OutboxHead(
         end.epoch,
         end.first_page,
         end.last_page,
         end.digest,
         _volume(conn, feed, end, now),
-        runs.merged_through(conn, feed, end.epoch),
-        newest_snapshot(conn, feed) is not None,
+        state.merged_through,
+        state.snapshot_id is not None,
         _signed_head(conn, feed_id, feed, end),
     )
 

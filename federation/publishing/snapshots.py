@@ -75,6 +75,14 @@ def newest_snapshot(conn: Connection, feed: Feed) -> Row[Any] | None:
     ).first()
 
 
+def newest_id(conn: Connection, feed: Feed) -> int | None:
+    """Return the row id of the newest snapshot of a feed that is complete."""
+    c = feed_snapshots.c
+    complete = select(func.max(c.id)).where(c.feed == int(feed), c.manifest.is_not(None))
+    found: int | None = conn.scalar(complete)
+    return found
+
+
 def part_text(conn: Connection, feed: Feed, epoch: str, through: int, part: int) -> str | None:
     """Return a part of a complete snapshot as it is served."""
     s, p = feed_snapshots.c, feed_snapshot_parts.c

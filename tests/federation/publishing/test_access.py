@@ -134,7 +134,10 @@ async def test_collections_show_counts_only(ours, peer, third, page):
         ("/actor/outbox", "application/activity+json"),
         ("/.well-known/webfinger?resource=acct:clean@HOST", "application/jrd+json"),
         ("/.well-known/nodeinfo", "application/json"),
-        ("/nodeinfo/2.1", "application/json"),
+        (
+            "/nodeinfo/2.1",
+            'application/json; profile="http://nodeinfo.diaspora.software/ns/schema/2.1#"',
+        ),
     ],
 )
 async def test_what_is_public_is_there_for_anybody(ours, third, path, content_type):

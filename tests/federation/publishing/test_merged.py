@@ -1,14 +1,13 @@
 """Our pages merged, through the served routes: which make a run, who gets it, that it stays."""
 
 import asyncio
-import json
 
 import pytest
 
 from cache.storage.feed_tables import feed_pages, feed_runs
 from cache.verdict import Feed
 from federation.addresses import page_url, run_url
-from federation.publishing import runs
+from federation.publishing import runs, snapshots
 from federation.signing import keystore
 from federation.wire.merged import BLOCK_PAGES, verify_merged
 from federation.wire.page import verify_page
@@ -119,27 +118,32 @@ async def test_a_run_waits_until_its_last_page_is_a_day_old(ours, clock):
     assert cut(ours) == [(1, 3)]
 
 
-async def test_a_run_ends_with_its_block_and_a_block_that_still_grows_waits(ours, clock):
-    fill(ours, BLOCK_PAGES - 1)
+async def test_a_run_ends_with_its_block_and_a_block_that_still_grows_waits(
+    ours, clock, monkeypatch
+):
+    assert runs.last_of_block(1) == BLOCK_PAGES == runs.last_of_block(BLOCK_PAGES)
+    monkeypatch.setattr(runs, "BLOCK_PAGES", 4)
+    fill(ours, 3)
     clock.now += DAY
     await ours.federation.upkeep.run_once()
     assert cut(ours) == []
     fill(ours, 2, start=1_000)
     clock.now += DAY
     await ours.federation.upkeep.run_once()
-    assert cut(ours) == [(1, BLOCK_PAGES)]
+    assert cut(ours) == [(1, 4)]
 
 
-async def test_a_run_has_5000_rows_and_not_one_more(ours, clock, peer):
+async def test_runs_and_parts_have_5000_rows_and_not_one_more(ours, clock, peer, monkeypatch):
+    monkeypatch.setattr(snapshots, "MIN_PAGES", 0)
     await approve(ours, peer)
-    fill_wide(ours, 11, 1_000)
+    fill_wide(ours, 6, 1_000)
     clock.now += DAY
     await ours.federation.upkeep.run_once()
-    assert cut(ours) == [(1, 5), (6, 10)]
-    run = verify_merged(await read(peer, run_of(ours, 6, 10)), actor_of(ours), clock.now)
-    assert run.pages[0].head.first_seq == 5_001
-    outbox = await read(peer, f"{ours.feed_id()}/outbox")
-    assert outbox["mergedThrough"] == 10
+    assert cut(ours) == [(1, 5)]
+    run = verify_merged(await read(peer, run_of(ours, 1, 5)), actor_of(ours), clock.now)
+    assert sum(len(page.rows) for page in run.pages) == 5_000
+    manifest = await read(peer, f"{ours.feed_id()}/snapshot")
+    assert [part["count"] for part in manifest["parts"]] == [5_000, 1_000]
 
 
 async def test_a_rule_that_changed_ends_a_run(ours, clock):
@@ -152,21 +156,16 @@ async def test_a_rule_that_changed_ends_a_run(ours, clock):
     assert cut(ours) == [(1, 2), (3, 4)]
 
 
-async def test_a_run_stays_below_the_bytes_of_a_page(ours, clock, peer):
-    """Each of these pages has over 0.8 MiB of scores, so that two fit into a run."""
+async def test_a_run_stays_below_the_bytes_of_a_page(ours, clock, peer, monkeypatch):
     await approve(ours, peer)
-    scores = {
-        "-".join(("label", *"abcdefgh"[: n % 8], chr(97 + n // 8))): 10_000 for n in range(200)
-    }
-    fill_wide(ours, 3, 700, scores=json.dumps(scores))
-    assert all(800_000 < row.size < 1_000_000 for row in ours.rows(feed_pages))
+    fill(ours, 3, rows=5)
+    sizes = [row.size for row in ours.rows(feed_pages)]
+    monkeypatch.setattr(runs, "MAX_PAGE_BYTES", sizes[0] + sizes[1] + 10)
     clock.now += DAY
     await new_epoch(ours)
     await ours.federation.upkeep.run_once()
     assert cut(ours) == [(1, 2), (3, 3)]
-    for first, last in cut(ours):
-        body = (await peer.get(run_of(ours, first, last)))[2]
-        assert len(body) <= 2_097_152
+    assert len((await peer.get(run_of(ours, 1, 2)))[2]) <= runs.MAX_PAGE_BYTES
 
 
 async def test_pages_with_other_labels_and_pipelines_are_joined(ours, clock, peer):

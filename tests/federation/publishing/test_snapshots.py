@@ -20,7 +20,6 @@ from tests.federation.publishing.feeding import (
     approve,
     epoch_of,
     fill,
-    fill_wide,
     new_epoch,
     read,
 )
@@ -180,15 +179,6 @@ async def test_a_part_of_findings_gives_their_rules_as_their_page_did(small, pee
     ]
 
 
-async def test_a_part_has_5000_rows_and_not_one_more(ours, peer, monkeypatch):
-    monkeypatch.setattr(snapshots, "MIN_PAGES", 0)
-    await approve(ours, peer)
-    fill_wide(ours, 6, 1_000)
-    await ours.federation.upkeep.run_once()
-    _, parts = await taken(ours, peer)
-    assert [len(part.rows) for part in parts] == [5_000, 1_000]
-
-
 async def test_a_part_stays_below_the_bytes_of_a_page(small, peer, monkeypatch):
     monkeypatch.setattr(snapshots, "MAX_PAGE_BYTES", 3_500)
     fill(small, 4)
@@ -288,3 +278,27 @@ async def test_a_retraction_of_a_row_whose_page_was_dropped_still_names_its_plac
     await small.settle()
     page = await read(peer, page_url(small.feed_id(), epoch_of(small), BLOCK_PAGES + 2))
     assert page["rows"][0][page["columns"].index("target")] == target.seq
+
+
+async def test_runs_are_signed_and_fronts_dropped_on_both_databases(
+    store, clock, tmp_path, peer, monkeypatch
+):
+    monkeypatch.setattr(snapshots, "MIN_PAGES", 0)
+    monkeypatch.setattr(runs, "BLOCK_PAGES", BLOCK_PAGES)
+    ours = await Ours(store, clock, tmp_path / "state").start()
+    try:
+        await approve(ours, peer)
+        fill(ours, BLOCK_PAGES, rows=2, expires=clock.now + 3 * DAY)
+        fill(ours, 1, start=1_000)
+        clock.now += DAY
+        await ours.federation.upkeep.run_once()
+        run = f"{ours.feed_id()}/{epoch_of(ours)}/pages/1-{BLOCK_PAGES}"
+        assert (await peer.get(run))[0] == 200
+        outbox = await read(peer, f"{ours.feed_id()}/outbox")
+        assert (outbox["mergedThrough"], outbox["rows"]) == (BLOCK_PAGES, 2 * BLOCK_PAGES + 1)
+        clock.now += 2 * DAY
+        await ours.federation.upkeep.run_once()
+        assert (await peer.get(run))[0] == 410
+        assert len(ours.rows(feed_pages)) == 1
+    finally:
+        await ours.stop()
