@@ -55,7 +55,7 @@ async def test_pages_arrive_in_order_and_their_rows_are_gone(ours, follower):
     assert ours.rows(deliveries) == []
 
 
-@pytest.mark.parametrize("status", [401, 408, 429, 500, 503, 302])
+@pytest.mark.parametrize("status", [401, 408, 500, 503, 302])
 async def test_a_failure_that_may_pass_is_tried_again_and_stops_what_follows(
     ours, follower, clock, status
 ):
@@ -68,6 +68,20 @@ async def test_a_failure_that_may_pass_is_tried_again_and_stops_what_follows(
     clock.now += 100
     await ours.settle()
     assert [one["object"]["page"] for one in follower.received] == [1, 2]
+
+
+async def test_a_host_that_has_had_enough_is_told_once_how_far_the_feed_is(ours, follower, clock):
+    follower.answers["/actor/inbox"] = answering(429, **{"Retry-After": "60"})
+    await seal(ours, "a", "b")
+    await ours.settle()
+    clock.now += 59
+    follower.answers.clear()
+    await ours.settle()
+    assert follower.received == []
+    clock.now += 1
+    await ours.settle()
+    assert [one["object"]["page"] for one in follower.received] == [2]
+    assert "rows" not in follower.received[0]["object"]
 
 
 @pytest.mark.parametrize("status", [400, 403, 404])
