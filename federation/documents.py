@@ -21,7 +21,7 @@ from federation.publishing.feeds import Feeds
 from federation.publishing.library import Library, Reader, Served, takes_gzip
 from federation.publishing.outboxes import Outboxes
 from federation.signing.request import Request, headers_of
-from federation.signing.sender import key_ids_of
+from federation.signing.sender import read_signed
 from federation.signing.verifying import Verifier
 from federation.wire import outbox
 from federation.wire.strictjson import JsonObject
@@ -109,7 +109,8 @@ class Documents:
     async def _reader(self, request: Request, feed: Feed) -> Url | None:
         """Return which of the approved followers of the key's origin signed the request."""
         try:
-            for origin in {*map(origin_of, key_ids_of(request, self._instance.clock()))}:
+            signed = read_signed(request, self._instance.clock())
+            for origin in {*map(origin_of, signed.key_ids)}:
                 await self._blocks.refuse(origin)
                 for actor_id in await self._store.read(_approved, feed, origin):
                     if await self._signed(request, actor_id):

@@ -37,6 +37,7 @@ __all__ = [
     "VerifiedRequest",
     "read_signature",
     "sign_request",
+    "verify_read",
     "verify_request",
 ]
 
@@ -91,7 +92,13 @@ def read_signature(request: Request, now: int) -> Signature:
 
 def verify_request(request: Request, key: RsaKey, now: int, base: Origin) -> VerifiedRequest:
     """Verify that the holder of `key` signed this request for `base`; else `BadSignature`."""
-    signature = read_signature(request, now)
+    return verify_read(request, read_signature(request, now), key, base)
+
+
+def verify_read(
+    request: Request, signature: Signature, key: RsaKey, base: Origin
+) -> VerifiedRequest:
+    """Verify the signature that `read_signature` gave; else `BadSignature`."""
     if signature.key_id != key.id:
         raise BadSignature("the signature names another key than the one given")
     headers = headers_of(request) | {"host": netloc_of(base)}

@@ -93,9 +93,20 @@ def sign_request(
 
 def verify_request(request: Request, key: RsaKey, now: int, base: Origin) -> VerifiedRequest:
     """Verify that the holder of `key` signed this request for `base`; else `BadSignature`."""
+    return verify_read(request, read_signatures(request, now), key, now, base)
+
+
+def verify_read(
+    request: Request,
+    signatures: Iterable[LabelledSignature],
+    key: RsaKey,
+    now: int,
+    base: Origin,
+) -> VerifiedRequest:
+    """Verify one of those that `read_signatures` gave; else `BadSignature`."""
     if not request.target.startswith("/") or "#" in request.target:
         raise BadSignature("the request's target is no path")
-    for signature in read_signatures(request, now):
+    for signature in signatures:
         if signature.key_id == key.id and _holds(signature, request, key, now, base):
             return VerifiedRequest(key.id, key.owner, signature.created)
     raise BadSignature("no signature of the key given fits the request")

@@ -7,14 +7,16 @@ both, with one key: a wrong one refuses it.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from federation.actors.remote_actor import RemoteActor
 from federation.errors import BadRequest, BadSignature, WrongOrigin
 from federation.origin import Origin, Url, exact_url
 from federation.signing import cavage, message_signatures
 from federation.signing.identity import Scheme, VerifiedSender
-from federation.signing.request import Request, RsaKey, VerifiedRequest
-from federation.signing.signature_input import read_signatures
+from federation.signing.request import Request, RsaKey
+from federation.signing.signature_header import Signature
+from federation.signing.signature_input import LabelledSignature, read_signatures
 
 
 def schemes_of(request: Request) -> tuple[Scheme, ...]:
@@ -28,44 +30,56 @@ def schemes_of(request: Request) -> tuple[Scheme, ...]:
     return tuple(found)
 
 
-def key_ids_of(request: Request, now: int) -> tuple[Url, ...]:
-    """Return the key ids that a request names, after all checks that need no key.
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """A request whose signatures keep the rules; whether they hold is not known yet."""
 
-    Several labels of RFC 9421 may name several; both schemes together, one that both name.
+    request: Request
+    cavage: Signature | None
+    rfc9421: tuple[LabelledSignature, ...]
+    key_ids: tuple[Url, ...]
+
+    @property
+    def scheme(self) -> Scheme:
+        """The scheme, and of two the newer one."""
+        return Scheme.RFC9421 if self.rfc9421 else Scheme.CAVAGE
+
+
+def read_signed(request: Request, now: int) -> SignedRequest:
+    """Return the request with its signatures, after all checks that need no key.
+
+    Several labels of RFC 9421 may name several keys; both schemes together, one that both name.
     Raises `BadSignature`.
     """
-    named = [_named(request, scheme, now) for scheme in schemes_of(request)]
-    urls = tuple(_urls(key_id for key_id in named[0] if all(key_id in ids for ids in named)))
-    if not urls:
+    schemes = schemes_of(request)
+    old = cavage.read_signature(request, now) if Scheme.CAVAGE in schemes else None
+    new = read_signatures(request, now) if Scheme.RFC9421 in schemes else ()
+    names = dict.fromkeys([one.key_id for one in new] or ([old.key_id] if old else []))
+    key_ids = tuple(_urls(name for name in names if old is None or name == old.key_id))
+    if not key_ids:
         raise BadSignature("the signatures name no key, two of them, or none by a canonical URL")
-    return urls
+    return SignedRequest(request, old, new, key_ids)
 
 
-def check_sender(request: Request, actor: RemoteActor, now: int, base: Origin) -> VerifiedSender:
+def check_sender(
+    signed: SignedRequest, actor: RemoteActor, now: int, base: Origin
+) -> VerifiedSender:
     """Return the sender, if a key of `actor` signed the request for `base`; else `BadSignature`."""
-    schemes, error = schemes_of(request), BadSignature(f"{actor.id} lists no key of the request")
-    for key_id in key_ids_of(request, now):
+    error = BadSignature(f"{actor.id} lists no key of the request")
+    for key_id in signed.key_ids:
         key = actor.rsa_keys.get(key_id)
         if key is None or key.owner != actor.id:
             continue
         try:
-            verified = [_verify(request, scheme, key, now, base) for scheme in schemes]
+            return VerifiedSender(actor, key_id, signed.scheme, _verify(signed, key, now, base))
         except BadSignature as refused:
             error = refused
-        else:
-            return VerifiedSender(actor, key_id, schemes[0], verified[0].signed)
     raise error
 
 
 def _is_authorization(header: tuple[str, str]) -> bool:
     name, value = header
     return name.lower() == "authorization" and value.strip().lower().startswith("signature ")
-
-
-def _named(request: Request, scheme: Scheme, now: int) -> list[str]:
-    if scheme is Scheme.RFC9421:
-        return list(dict.fromkeys(one.key_id for one in read_signatures(request, now)))
-    return [cavage.read_signature(request, now).key_id]
 
 
 def _urls(key_ids: Iterable[str]) -> Iterable[Url]:
@@ -76,9 +90,12 @@ def _urls(key_ids: Iterable[str]) -> Iterable[Url]:
             continue
 
 
-def _verify(
-    request: Request, scheme: Scheme, key: RsaKey, now: int, base: Origin
-) -> VerifiedRequest:
-    if scheme is Scheme.RFC9421:
-        return message_signatures.verify_request(request, key, now, base)
-    return cavage.verify_request(request, key, now, base)
+def _verify(signed: SignedRequest, key: RsaKey, now: int, base: Origin) -> int:
+    """Return when the request was signed, if all its schemes hold; else `BadSignature`."""
+    times = []
+    if signed.rfc9421:
+        new = message_signatures.verify_read(signed.request, signed.rfc9421, key, now, base)
+        times.append(new.signed)
+    if signed.cavage is not None:
+        times.append(cavage.verify_read(signed.request, signed.cavage, key, base).signed)
+    return times[0]

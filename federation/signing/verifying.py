@@ -18,7 +18,7 @@ from federation.instance import Instance
 from federation.origin import Url, origin_of
 from federation.signing.identity import VerifiedSender
 from federation.signing.request import Request
-from federation.signing.sender import check_sender, key_ids_of
+from federation.signing.sender import SignedRequest, check_sender, read_signed
 from federation.wire.activity_proof import verify_activity
 from federation.wire.attestation import VerifiedAttestation, verify_attestation
 from federation.wire.page import VerifiedPage, verify_page
@@ -42,17 +42,19 @@ class Verifier:
 
     async def request_of(self, request: Request, actor_id: Url) -> VerifiedSender:
         """Return the sender, if a key of `actor_id` signed the request; else `BadSignature`."""
-        key_ids = key_ids_of(request, self._instance.clock())
-        if origin_of(actor_id) not in map(origin_of, key_ids):
-            message = f"{key_ids[0]} is not a key of {actor_id}"
+        signed = read_signed(request, self._instance.clock())
+        if origin_of(actor_id) not in map(origin_of, signed.key_ids):
+            message = f"{signed.key_ids[0]} is not a key of {actor_id}"
             raise BadSignature(message)
         actor = await self._actors.get(actor_id)
         try:
-            return self._check(request, actor)
+            return self._check(signed, actor)
         except BadSignature as error:
-            if not actor.proof_keys.keys().isdisjoint(key_ids):  # no later key of that name is RSA
+            if not actor.proof_keys.keys().isdisjoint(
+                signed.key_ids
+            ):  # no later key of that name is RSA
                 raise
-            return self._check(request, await self._again(actor, error))
+            return self._check(signed, await self._again(actor, error))
 
     async def activity_of(
         self, document: JsonObject, actor_id: Url
@@ -112,5 +114,5 @@ class Verifier:
             raise error
         return known
 
-    def _check(self, request: Request, actor: RemoteActor) -> VerifiedSender:
-        return check_sender(request, actor, self._instance.clock(), self._instance.base)
+    def _check(self, signed: SignedRequest, actor: RemoteActor) -> VerifiedSender:
+        return check_sender(signed, actor, self._instance.clock(), self._instance.base)
