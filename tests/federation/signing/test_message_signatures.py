@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 from base64 import b64encode
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from federation.errors import BadSignature
 from federation.signing import keys
+from federation.signing.knocks import KNOCK_SECONDS
 from federation.signing.message_signatures import sign_request, verify_request
 from federation.signing.request import WINDOW_SECONDS, Request, RsaKey
 from federation.signing.signature_header import MAX_COVERED, MAX_HEADER_CHARACTERS
@@ -413,3 +415,17 @@ def test_no_other_header_target_or_method_raises_anything_else(headers, target, 
     covered = f'{COVERED} "content-type" "host"'
     with contextlib.suppress(BadSignature):
         taken(post(by_hand(covered) | headers, target=f"/{target}", method=method))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{MAX_HEADER_CHARACTERS:,} characters in each header",
+        f"{MAX_LABELS} labels, {MAX_COVERED} components",
+        f"within {WINDOW_SECONDS:,} s of now",
+        f"to it alone for {KNOCK_SECONDS // 86_400} days",
+    ],
+)
+def test_the_limits_stand_in_the_document(text):
+    document = Path(__file__).parents[3] / "docs" / "wire.md"
+    assert text in document.read_text(encoding="utf-8").replace("\n", " ")
