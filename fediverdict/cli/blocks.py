@@ -191,8 +191,8 @@ def _import_json(found: ParsedList, own: list[str], added: int, ended: Ended) ->
 
 def _say_import(found: ParsedList, own: list[str], added: int, *, dry_run: bool) -> None:
     known = len(found.blocks) - len(own) - added
-    would = "would be blocked" if dry_run else "are blocked now"
-    click.echo(f"{added} domains {would}, {known} were already")
+    would = "would be blocked" if dry_run else "blocked"
+    click.echo(f"{would}: {added} domains; blocked before: {known}")
     if found.milder:
         click.echo(f"{found.milder} left out: of a severity that does not block here")
     if found.repeated:
@@ -206,7 +206,7 @@ def _say_import(found: ParsedList, own: list[str], added: int, *, dry_run: bool)
 
 def _say_ended(ended: Ended, verb: str) -> None:
     if ended.is_nothing:
-        click.echo("nothing bound us to it")
+        click.echo("nothing had to be ended")
         return
     parts = (
         f"{ended.follows} follows",

@@ -94,7 +94,7 @@ def test_a_block_ends_what_binds_us_to_the_domain_and_nothing_else(run, config, 
     assert trust["https://a.bad.example:8443"].clean == 100
     assert trust["https://good.example"].state is PeerState.TRUSTED
     again = run("peers", "block", "bad.example", config=config)
-    assert again.out == "bad.example was blocked already\nnothing bound us to it\n"
+    assert again.out == "bad.example was blocked already\nnothing had to be ended\n"
 
 
 def test_blocks_are_listed_exported_and_taken_back(run, config):
@@ -134,7 +134,7 @@ def test_an_import_counts_first_and_blocks_then(run, config, store, tmp_path):
     assert run("peers", "blocks", config=config).out == "no domain is blocked\n"
     assert count(store, follows) == 1
     done = run(*call, config=config)
-    assert "1 domains are blocked now, 0 were already\n1 left out: of a severity" in done.out
+    assert "blocked: 1 domains; blocked before: 0\n1 left out: of a severity" in done.out
     assert count(store, follows) == 0
     both = json.loads(run(*call, "--silence-too", "--json", config=config).out)
     assert (both["added"], both["known"], both["milder"]) == (1, 1, 0)
