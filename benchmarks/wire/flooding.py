@@ -10,6 +10,7 @@ posts; a commit or a fetch in that time is one that the flood caused.
 
 import asyncio
 import json
+import os
 import secrets
 import sqlite3
 import statistics
@@ -33,14 +34,17 @@ from tests.fakes.peer import Peer
 FLOOD, ALONE = 20_000, 4_000
 PEERS = 5
 PACE_SECONDS = 0.06
-"""Between two posts of good peers; under a quota of 240 a minute for each of them."""
+"""Between two posts of good peers."""
 
-QUIET_POSTS = 150
+QUIET_POSTS, FLOODED_POSTS = 150, 1_500
+"""Posts of good peers; in the flood as many of them as there is time for."""
+
 ROWS = 20
 SETTINGS = """
 [federation]
 allow_private_addresses = true
 poll_seconds = 0.5
+activities_per_minute = 10000
 [scanner]
 enabled = false
 """
@@ -64,6 +68,7 @@ def flood_rows() -> Iterator[Row]:
         yield Row(metric, value, "ms", peer="without the flood", peer_value=quiet)
     yield Row("good posts refused in a flood", found["refused"], "posts", 0, "at most")
     yield Row("the flood", found["requests/s"], "requests/s")
+    yield Row("processor time of a forged request", found["processor time, ms"], "ms")
     yield Row("fetches that a flood causes", found["fetches"], "fetches", 0, "at most")
     yield Row("writes that a flood causes", found["writes"], "is any", 0, "at most")
 
@@ -94,11 +99,20 @@ async def _let_follow(instance: Instance, peer: Any) -> None:
     await asyncio.to_thread(
         instance.run, "peers", "follow", f"clean@127.0.0.1:{peer.port}", "--yes"
     )
-    while not (asked := [one for one in peer.received if one["type"] == "Follow"]):
-        await asyncio.sleep(0.05)
-    status = await peer.accept(SimpleNamespace(base=instance.base_url), asked[-1])
+    asked = await _first(peer, "Follow")
+    status = await peer.accept(SimpleNamespace(base=instance.base_url), asked)
     if status != 202:
         raise AssertionError(f"the Accept was answered {status}")
+
+
+async def _first(peer: Any, kind: str) -> dict[str, Any]:
+    """Return the first activity of a kind that a peer gets."""
+    for _ in range(600):
+        for one in peer.received:
+            if one["type"] == kind:
+                return dict(one)
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"no {kind} came")
 
 
 async def _measure(folder: Path, instance: Instance, peers: Sequence[Any]) -> dict[str, float]:
@@ -107,10 +121,9 @@ async def _measure(folder: Path, instance: Instance, peers: Sequence[Any]) -> di
     write_plan(plan, inbox, _forged(inbox, peers))
     await _post(inbox, _posts(inbox, peers, PEERS))
     await asyncio.sleep(2)  # what was posted has been acted on
-    fetches, writes = await _alone(plan, instance, peers)
+    cost = await _alone(plan, instance, peers)
     quiet, refused = await _post(inbox, _posts(inbox, peers, QUIET_POSTS))
-    await asyncio.sleep(60)  # for the peers' quotas of a minute
-    posts = _posts(inbox, peers, 4 * PEERS * 60)
+    posts = _posts(inbox, peers, FLOODED_POSTS)
     flooding = asyncio.create_task(_run(plan, FLOOD - ALONE))
     flooded, more = await _post(inbox, posts, flooding)
     told = await flooding
@@ -120,8 +133,7 @@ async def _measure(folder: Path, instance: Instance, peers: Sequence[Any]) -> di
         **_spread("flooded", flooded),
         "refused": refused + more,
         "requests/s": (FLOOD - ALONE) / told["seconds"],
-        "fetches": fetches,
-        "writes": writes,
+        **cost,
     }
 
 
@@ -132,20 +144,31 @@ def _spread(name: str, seconds: Sequence[float]) -> dict[str, float]:
     }
 
 
-async def _alone(plan: Path, instance: Instance, peers: Sequence[Any]) -> tuple[int, int]:
-    """Flood while nobody posts; return how often peers were asked, and 1 if anything was written.
-
-    SQLite's `data_version` changes with every commit of another connection.
+async def _alone(plan: Path, instance: Instance, peers: Sequence[Any]) -> dict[str, float]:
+    """Flood while nobody posts; return how often peers were asked, whether anything was written
+    (SQLite's `data_version` changes with every commit of another connection), and processor time.
     """
     for peer in peers:
         peer.requests.clear()
     (path,) = instance.folder.glob("**/*.sqlite3")
     with sqlite3.connect(path) as database:
         before = database.execute("PRAGMA data_version").fetchone()
+        start = _processor_seconds(instance)
         told = await _run(plan, ALONE)
+        seconds = _processor_seconds(instance) - start
         after = database.execute("PRAGMA data_version").fetchone()
     note(f"statuses {told['statuses']} alone")
-    return sum(len(peer.requests) for peer in peers), int(before != after)
+    return {
+        "fetches": sum(len(peer.requests) for peer in peers),
+        "writes": int(before != after),
+        "processor time, ms": 1_000 * seconds / ALONE,
+    }
+
+
+def _processor_seconds(instance: Instance) -> float:
+    """Return what the instance's process has used of processors so far (proc(5), 14 and 15)."""
+    fields = Path(f"/proc/{instance.pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def _run(plan: Path, count: int) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A flood from a process of its own: requests made beforehand, as fast as they are answered.
 
-`python -m benchmarks.wire.forging PLAN.json COUNT` sends COUNT requests of the plan in turn, 64 at a
-time, and prints how many got which status, and in how many seconds.
+`python -m benchmarks.wire.forging PLAN.json COUNT` sends COUNT requests of the plan in turn, 64 at
+a time, and prints how many got which status, and in how many seconds.
 """
 
 import asyncio
