@@ -9,8 +9,8 @@ refused, proof or not.
 
 from federation.errors import BadProof
 from federation.origin import Url
-from federation.signing.cavage import WINDOW_SECONDS, Request
 from federation.signing.identity import Scheme, VerifiedSender
+from federation.signing.request import WINDOW_SECONDS, Request
 from federation.signing.verifying import Verifier
 from federation.wire.activity_proof import created_at, has_proof
 from federation.wire.strictjson import JsonObject

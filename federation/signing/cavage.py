@@ -20,7 +20,6 @@ from federation.errors import BadRequest, BadSignature
 from federation.origin import Origin, netloc_of
 from federation.signing.digest import check_content_digest, check_digest
 from federation.signing.request import (
-    WINDOW_SECONDS,
     Request,
     RsaKey,
     VerifiedRequest,
@@ -29,17 +28,6 @@ from federation.signing.request import (
 )
 from federation.signing.signature_header import Signature, parse_signature
 from federation.wire.times import from_http_date, to_http_date
-
-__all__ = [
-    "WINDOW_SECONDS",
-    "Request",
-    "RsaKey",
-    "VerifiedRequest",
-    "read_signature",
-    "sign_request",
-    "verify_read",
-    "verify_request",
-]
 
 _ALGORITHMS: Final = (None, "hs2019", "rsa-sha256")
 

@@ -8,7 +8,7 @@ from cache.storage.feed_tables import follows, inbox
 from cache.verdict import Feed
 from federation.context import ACTIVITYSTREAMS, DATA_INTEGRITY_V2
 from federation.signing import keys
-from federation.signing.cavage import WINDOW_SECONDS
+from federation.signing.request import WINDOW_SECONDS
 from federation.wire import composing, multibase, proof
 from federation.wire.strictjson import canonical
 

@@ -11,14 +11,8 @@ from hypothesis import strategies as st
 
 from federation.errors import BadSignature
 from federation.origin import Origin
-from federation.signing.cavage import (
-    WINDOW_SECONDS,
-    Request,
-    RsaKey,
-    read_signature,
-    sign_request,
-    verify_request,
-)
+from federation.signing.cavage import read_signature, sign_request, verify_request
+from federation.signing.request import WINDOW_SECONDS, Request, RsaKey
 from federation.signing.signature_header import MAX_COVERED, MAX_HEADER_CHARACTERS, parse_signature
 from federation.wire.times import from_http_date, to_http_date
 from tests.federation.samples import BASE, NOW, other_rsa_key, rsa_key
