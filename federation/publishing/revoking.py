@@ -4,19 +4,16 @@ Its law: pages from the named one on are void, whoever made them, and so are pag
 signed in any other epoch (readers cannot put epochs in order by a page alone). So a new epoch
 begins, which keeps the history before the named page; where even that holds pages of the key from
 another epoch, it keeps none. Rows of pages that are not kept wait to be sealed again, in their
-order, so that followers in the end hold what we say now. All of it is one transaction; the void
-pages stay in the database, and nobody is sent any.
+order, so that followers in the end hold what we say now. Merged pages and snapshots are made anew.
+All of it is one transaction; the void pages stay in the database, and nobody is sent any.
 """
 
 import secrets
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
     delete,
     false,
     func,
@@ -38,6 +35,7 @@ from cache.storage.feed_tables import (
 from cache.verdict import Feed
 from federation.addresses import FEED_NAMES
 from federation.errors import BadRevocation
+from federation.publishing import feed_log
 from federation.signing.keystore import StoredKey, mark_revoked
 from federation.wire.page import EpochEnd
 
@@ -52,7 +50,7 @@ class Revoked:
 
 def revoke(conn: Connection, feed: Feed, key: StoredKey, first: EpochEnd, now: int) -> Revoked:
     """Revoke a key of `feed` from the page `first` on; raises `BadRevocation`."""
-    counted = list(_counted(conn, feed))
+    counted = _counted(conn, feed)
     _check(conn, feed, key, first, counted)
     kept = _kept_before(first, counted)
     if kept is not None and _signed_elsewhere(conn, feed, key, first, kept, counted):
@@ -66,17 +64,11 @@ def revoke(conn: Connection, feed: Feed, key: StoredKey, first: EpochEnd, now: i
     return Revoked(kept, rows)
 
 
-def _counted(conn: Connection, feed: Feed) -> Iterator[EpochEnd]:
-    """Yield the epochs of the history that counts, newest first, each through its last page."""
-    c = feed_epochs.c
-    rows = conn.execute(select(feed_epochs).where(c.feed == int(feed)).order_by(c.id.desc())).all()
-    known = {row.epoch: row for row in rows}
-    row: Row[Any] | None = rows[0] if rows else None
-    end = None if row is None else _last(conn, feed, row.epoch)
-    while row is not None and end is not None:
-        yield EpochEnd(row.epoch, end)
-        end = row.previous_page
-        row = known.pop(row.previous_epoch or "", None)
+def _counted(conn: Connection, feed: Feed) -> list[EpochEnd]:
+    """Return the history that counts, newest epoch first; that one also while it has no page."""
+    newest, history = feed_log.last_page(conn, feed), feed_log.history(conn, feed)
+    is_empty = newest is not None and newest.page == 0
+    return [EpochEnd(newest.epoch, 0), *history] if newest and is_empty else history
 
 
 def _last(conn: Connection, feed: Feed, epoch: str) -> int:

@@ -23,7 +23,7 @@ class Pair:
         self.clock = alpha.clock
 
     async def settle(self, *others):
-        for _ in range(4):
+        for _ in range(2):
             for one in (self.alpha, *others):
                 await one.settle()
 

@@ -2,7 +2,14 @@
 
 import pytest
 
-from cache.storage.feed_tables import feed_pages, feed_rows, follows, remote_actors, signing_keys
+from cache.storage.feed_tables import (
+    feed_pages,
+    feed_rows,
+    feed_runs,
+    follows,
+    remote_actors,
+    signing_keys,
+)
 from cache.verdict import Feed
 from federation.actors.remote_actor import MAX_PROOF_KEYS
 from federation.errors import BadRevocation, TooManyKeys
@@ -158,6 +165,29 @@ async def test_an_older_epoch_under_another_key_is_kept(pair):
     await pair.later(beta)
     late = await pair.reader("late")
     assert beta.pictures() == late.pictures() == pictures("new", "old")
+
+
+async def test_merged_pages_that_the_stolen_key_signed_are_signed_anew(pair):
+    await publish(pair, "a", "b")
+    pair.clock.now += 700
+    pair.alpha.store.write_now(rotate, "clean", pair.clock())
+    pair.clock.now += 700
+    await pair.alpha.stop()
+    (pair.alpha.state_dir / "feed-head.json").unlink()
+    await pair.alpha.start()
+    await publish(pair, "c")
+    pair.clock.now += 90_000
+    await pair.alpha.federation.upkeep.run_once()
+    (stolen,) = pair.alpha.rows(feed_runs)
+    done = revoke_from(pair.alpha, page=1, key=0)
+    assert (done.kept.page, pair.alpha.rows(feed_runs)) == (2, [])
+    await pair.alpha.federation.upkeep.run_once()
+    (again,) = pair.alpha.rows(feed_runs)
+    assert (again.epoch, again.last_page) == (stolen.epoch, 2)
+    assert again.proof != stolen.proof
+    late = await pair.reader("late")
+    assert late.pictures() == pictures(*"abc")
+    assert errors(late) == [None]
 
 
 async def test_a_place_before_the_newest_epoch_is_named(pair):
