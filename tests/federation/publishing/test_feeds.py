@@ -6,13 +6,15 @@ import pytest
 from aiohttp import web
 
 from cache.storage.feed_tables import deliveries, feed_epochs, feed_pages, feed_rows
-from cache.verdict import Feed
+from cache.verdict import Basis, Feed
 from federation.actors.remote_actor import parse_actor
 from federation.publishing import sealing
 from federation.publishing.head import FeedHead, HeadFile
 from federation.settings import FeedSettings
 from federation.wire.page import digest, verify_page
+from federation.wire.row import Attestation
 from tests.fakes.instance import Ours
+from tests.federation.publishing.feeding import actor_of
 
 
 @pytest.fixture
@@ -120,6 +122,35 @@ async def test_a_crash_while_sealing_leaves_no_trace_and_the_next_try_seals(
     await ours.settle()
     assert len(ours.rows(feed_pages)) == 1
     assert [one["type"] for one in peer.received] == ["Accept", "Create"]
+
+
+async def test_a_page_that_readers_would_find_too_large_takes_fewer_rows(ours, monkeypatch):
+    names = "abcdefgh"
+    for name in names:
+        ours.add_row(name)
+    await ours.federation.feeds.seal()
+    room = sealing.ROOM_BYTES
+    monkeypatch.setattr(sealing, "MAX_PAGE_BYTES", ours.rows(feed_pages)[0].size + room)
+    for name in names:
+        ours.add_row(name + name)
+    ours.add_row("one more")
+    await ours.federation.feeds.seal()
+    assert counts(ours) == [8, 4, 5]
+    seqs = [row.seq for row in ours.rows(feed_rows)]
+    assert seqs == list(range(1, 18))
+
+
+async def test_a_finding_whose_rule_is_gone_does_not_cost_its_page(ours, clock):
+    ours.federation.feeds.rules = {}
+    finding = {"basis": int(Basis.HUMAN), "rule": "old-rule", "finding": "upheld", "scores": None}
+    ours.add_row("a", Feed.FLAGGED, **finding)
+    await ours.federation.feeds.seal()
+    page = json.loads(ours.rows(feed_pages)[0].document)
+    verified = verify_page(page, actor_of(ours, Feed.FLAGGED), clock.now).page
+    (row,) = verified.rows
+    assert isinstance(row, Attestation)
+    assert row.rule == "old-rule"
+    assert verified.rules == {"old-rule": ""}
 
 
 # --- heads and epochs ------------------------------------------------------------------------

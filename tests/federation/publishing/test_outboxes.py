@@ -52,7 +52,12 @@ async def test_labels_and_pipelines_are_those_of_the_newest_16_pages(ours, third
 
 async def test_a_flood_of_strangers_is_answered_from_memory(ours, third, clock, monkeypatch):
     made, head = [], outboxes._head
-    monkeypatch.setattr(outboxes, "_head", lambda *args: made.append(1) or head(*args))
+
+    def counted(*args):
+        made.append(args)
+        return head(*args)
+
+    monkeypatch.setattr(outboxes, "_head", counted)
     fill(ours, 1)
     for _ in range(20):
         assert await outbox_of(ours, third)

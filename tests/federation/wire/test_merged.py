@@ -13,7 +13,7 @@ from federation.wire.joining import join_rules
 from federation.wire.merged import BLOCK_PAGES, MAX_RUN_ROWS, seal_merged, verify_merged
 from federation.wire.page import EpochEnd, digest, verify_page
 from federation.wire.row import Retraction
-from federation.wire.strictjson import parse
+from federation.wire.strictjson import JsonObject, parse
 from tests.federation.samples import (
     EPOCH,
     NOW,
@@ -30,7 +30,8 @@ KEY_ID = keys.proof_key_id(feed_actor().id, proof_key().public_key())
 
 def chained(*pages, first=1, **changes):
     """Return signed pages of these rows, each after the other."""
-    made, seq = [], changes.pop("first_seq", first)
+    made: list[JsonObject] = []
+    seq = changes.pop("first_seq", first)
     for place, rows in enumerate(pages):
         before = {"previous_digest": digest(made[-1])} if made else changes
         made.append(signed_page(rows, page=first + place, first_seq=seq, **before))

@@ -26,6 +26,7 @@ from federation.wire.merged import verify_merged
 from federation.wire.page import verify_page
 from federation.wire.proof import ProofKey
 from federation.wire.snapshot import parse_part, verify_manifest
+from federation.wire.strictjson import JsonObject
 from tests.federation.vectors import make
 
 NAMES = sorted(make.vectors())
@@ -37,7 +38,7 @@ def committed(name):
     return json.loads(make.path(name).read_text(encoding="utf-8"))
 
 
-def actor_of(name):
+def actor_of(name: str) -> tuple[JsonObject, RemoteActor]:
     """Return the feed that signed a vector, with the key that the vector gives."""
     vector = committed(name)
     feed = Feed.FLAGGED if name == "flagged-page" else Feed.CLEAN
