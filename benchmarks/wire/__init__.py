@@ -1,0 +1,1 @@
+"""The parts of `benchmarks.federation_wire`: a module for each thing that is measured."""
