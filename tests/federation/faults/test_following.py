@@ -110,6 +110,7 @@ PUBLIC = {
     "/.well-known/webfinger",
     "/.well-known/nodeinfo",
     "/.well-known/host-meta",
+    "/.well-known/host-meta.json",
     "/nodeinfo/2.1",
     "/actor",
     "/actor/outbox",

@@ -86,7 +86,7 @@ def counts(ours):
 
 
 @pytest.mark.fault("state that a stranger can grow")
-@pytest.mark.parametrize("hosts", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("hosts", [300, pytest.param(10_000, marks=pytest.mark.slow)])
 async def test_made_up_hosts_leave_nothing_behind(guarded, peer, internet, hosts, clock):
     """Fedify CVE-2026-69132: a row was kept for every host that anybody named."""
     before = counts(guarded)
@@ -101,7 +101,7 @@ async def test_made_up_hosts_leave_nothing_behind(guarded, peer, internet, hosts
         headers = sign("cavage", "POST", letter.url, body, peer=peer, key_id=key_id)
         async with peer.session.post(letter.url, data=body, headers=headers) as answer:
             statuses.add(answer.status)
-        if number % 100 == 0:
+        if number % 50 == 49:
             clock.now += 30
     assert statuses == {401, 429}
     assert counts(guarded) == before
