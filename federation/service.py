@@ -106,7 +106,7 @@ class Federation:
         self._routes = Routes(
             documents,
             self.inbox,
-            Discovery(instance, version, rules or {}),
+            Discovery(instance, version, rules or {}, self.announcer.refresh),
             settings.activity_bytes,
             settings.fetch_seconds,
         )

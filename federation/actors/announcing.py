@@ -1,10 +1,11 @@
 """Tells peers when a document of ours has changed, and lets a running `serve` use new keys.
 
-Its law: every process looks at the stored keys every `poll_seconds` and takes over what it finds.
-The digest of the last document that was told is noted in the database; another document is told
-once, by an `Update` to whoever keeps a copy: a feed's approved followers, and for the instance
-actor the feeds that it follows. An `Update` that still waits is replaced by the newer one. The
-first document is noted and told nobody, for nobody has another.
+Its law: every process takes over the stored keys every `poll_seconds`, and before it shows an actor:
+who meets a new key asks for its actor at once, and then not again for a while. The digest of the
+last document that was told is noted in the database; another document is told once, by an `Update`
+to whoever keeps a copy: a feed's approved followers, and for the instance actor the feeds that it
+follows. An `Update` that still waits is replaced by the newer one. The first document is noted and
+told nobody, for nobody has another.
 """
 
 import hashlib
@@ -37,18 +38,24 @@ class Announcer:
     def __init__(self, store: Store, instance: Instance) -> None:
         self._store = store
         self._instance = instance
-        self._seen: tuple[Any, ...] | None = None
+        self._known: tuple[Any, ...] | None = None  # the state of the keys that are in use here
+        self._told: tuple[Any, ...] | None = None  # the one whose documents were told
+
+    async def refresh(self) -> None:
+        """Take over what the database says of our keys, and whether we have ended."""
+        state, self._instance.retired = await self._store.read(_look)
+        if state != self._known:
+            self._instance.keys = await self._store.read(load_keys)
+            self._known = state
 
     async def run_once(self) -> int:
         """Take over what changed and write Updates down; return how many."""
-        seen, self._instance.retired = await self._store.read(_look)
-        if seen == self._seen:
+        await self.refresh()
+        known = self._known
+        if known == self._told or self._instance.retired is not None:
             return 0
-        self._instance.keys = await self._store.read(load_keys)
-        told = 0
-        if self._instance.retired is None:
-            told = await self._store.write(announce, self._instance)
-        self._seen = seen
+        told = await self._store.write(announce, self._instance)
+        self._told = known
         return told
 
 

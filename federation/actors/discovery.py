@@ -13,6 +13,7 @@ from typing import Final
 from aiohttp import web
 
 from federation.actors import hostmeta, nodeinfo, webfinger
+from federation.actors.retiring import gone
 from federation.addresses import FEEDS, INSTANCE_NAME
 from federation.errors import BadRequest, NotFound
 from federation.instance import Instance
@@ -28,10 +29,20 @@ MAX_RELS: Final = 16
 
 
 class Discovery:
-    """Answers what is public of this instance; `rules` are name -> expression."""
+    """Answers what is public of this instance; `rules` are name -> expression.
 
-    def __init__(self, instance: Instance, version: str, rules: Mapping[str, str]) -> None:
+    `refresh` brings the instance's keys up to date, before an actor is shown.
+    """
+
+    def __init__(
+        self,
+        instance: Instance,
+        version: str,
+        rules: Mapping[str, str],
+        refresh: Callable[[], Awaitable[None]],
+    ) -> None:
         self._instance = instance
+        self._refresh = refresh
         base = instance.base
         self._nodeinfo = nodeinfo.build_nodeinfo(base, version, rules)
         self._links = nodeinfo.build_links(base)
@@ -53,6 +64,9 @@ class Discovery:
         name = request.match_info.get("name", INSTANCE_NAME)
         if name != INSTANCE_NAME and name not in FEEDS:
             raise NotFound("no actor of this instance is called so")
+        await self._refresh()
+        if self._instance.retired is not None:  # who was told so looks at once, and only once
+            return gone(request, self._instance)
         return _answer(request, _body(self._instance.document(name)), media.ACTIVITY, ASKED_AGAIN)
 
     async def webfinger(self, request: web.Request) -> web.Response:

@@ -79,12 +79,13 @@ def _until_retired(route: web.RouteDef, instance: Instance) -> web.RouteDef:
     handler: Handler = route.handler
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        return await handler(request) if instance.retired is None else _gone(request, instance)
+        return await handler(request) if instance.retired is None else gone(request, instance)
 
     return web.RouteDef(route.method, route.path, answer, route.kwargs)
 
 
-def _gone(request: web.Request, instance: Instance) -> web.Response:
+def gone(request: web.Request, instance: Instance) -> web.Response:
+    """Answer 410, with a Tombstone where an actor was."""
     for name in (INSTANCE_NAME, *FEEDS):
         if request.method == "GET" and instance.id_of(name) == f"{instance.base}{request.path}":
             body = json.dumps(build_tombstone(instance, name)).encode()

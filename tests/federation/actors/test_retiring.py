@@ -112,8 +112,8 @@ async def test_an_instance_that_ends_tells_its_followers_and_whom_it_follows(alp
 
 
 async def test_what_was_for_peers_answers_410_once_the_instance_ended(ours, peer):
+    """The actors first: who gets a Delete looks at once, and believes what it sees then."""
     ours.store.write_now(retire, ours.federation._instance)
-    await ours.federation.announcer.run_once()
     for path, kind in (("/actor", "Application"), ("/feeds/clean", "Service")):
         status, headers, body = await peer.get(f"{ours.base}{path}")
         assert (status, headers["Content-Type"]) == (410, "application/activity+json")
