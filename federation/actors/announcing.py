@@ -1,11 +1,11 @@
 """Tells peers when a document of ours has changed, and lets a running `serve` use new keys.
 
-Its law: every process takes over the stored keys every `poll_seconds`, and before it shows an actor:
-who meets a new key asks for its actor at once, and then not again for a while. The digest of the
-last document that was told is noted in the database; another document is told once, by an `Update`
-to whoever keeps a copy: a feed's approved followers, and for the instance actor the feeds that it
-follows. An `Update` that still waits is replaced by the newer one. The first document is noted and
-told nobody, for nobody has another.
+Its law: every process takes over the stored keys every `poll_seconds`, and before it shows an
+actor: who meets a new key asks for its actor at once, and then not again for a while. The digest of
+the last document that was told is noted in the database; another document is told once, by an
+`Update` to whoever keeps a copy: a feed's approved followers, and for the instance actor the feeds
+that it follows. An `Update` that still waits is replaced by the newer one. The first document is
+noted and told nobody, for nobody has another.
 """
 
 import hashlib
