@@ -188,6 +188,7 @@ def _followed(conn: Connection, origin: Origin) -> list[FollowedFeed]:
             issuers.c.origin == origin,
             issuers.c.state == PeerState.TRUSTED.value,
             c.state == ACCEPTED,
+            c.halted.is_(None),
         )
         .order_by(c.feed)
     )

@@ -189,7 +189,8 @@ def _cleared_from(conn: Connection, follow: Row[Any], epoch: str) -> int | None:
         c.epoch == epoch,
         c.cleared.is_not(None),
     )
-    return conn.scalar(cleared)
+    found: int | None = conn.scalar(cleared)
+    return found
 
 
 def _convict(

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from typing import Any
 
 from cache.verdict import Feed
 from federation import addresses
@@ -57,7 +58,7 @@ def head_of(peer, page, feed=CLEAN, **changes):
 def show(peer, feed=CLEAN, **changes):
     """Serve an outbox that says what `changes` say beside what the pages are."""
     pages = pages_of(peer, feed=feed)
-    known = {
+    known: dict[str, Any] = {
         "epoch": peer.epochs[feed],
         "first_page": 1,
         "last_page": len(pages),
@@ -86,7 +87,7 @@ def snapshot(peer, through, rows, part_rows=2, feed=CLEAN, epoch=None, previous=
     """Serve a snapshot of `rows`, [((epoch, seq), Attestation)], through a page."""
     epoch = epoch or peer.epochs[feed]
     page = pages_of(peer, epoch, feed)[through - 1]
-    known = {
+    known: dict[str, Any] = {
         "feed_id": peer.feed_id(feed),
         "feed": feed,
         "epoch": epoch,

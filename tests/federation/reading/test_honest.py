@@ -8,7 +8,10 @@ at a time.
 
 import asyncio
 import copy
+import dataclasses
 import secrets
+from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -38,9 +41,13 @@ from federation.origin import Origin
 from federation.reading.applying import apply_merged, apply_page
 from federation.reading.catching_up import CatchingUp, Turn
 from federation.reading.fetching import Budget, Manifest
-from federation.reading.states import note_head
+from federation.reading.revoking import withdraw_revoked
+from federation.reading.states import feed_states, note_head
+from federation.reading.stories import read_evidence, resume
 from federation.settings import FederationSettings
 from federation.signing import keys
+from federation.wire import proof
+from federation.wire.chain import Step
 from federation.wire.feed_head import PageName, seal_head, verify_head
 from federation.wire.merged import seal_merged, verify_merged
 from federation.wire.outbox import OutboxHead
@@ -69,7 +76,13 @@ class Issuer:
     def __init__(self):
         self.now = NOW
         self.keys = [keys.generate_ed25519()]
-        self.state = {"epochs": [], "live": {}, "snapshot": None, "dropped": 0, "merged": 0}
+        self.state: dict[str, Any] = {
+            "epochs": [],
+            "live": {},
+            "snapshot": None,
+            "dropped": 0,
+            "merged": 0,
+        }
         self.backups = []
         self.signed = []  # every page ever
         self.begin()
@@ -100,7 +113,7 @@ class Issuer:
     def publish(self, said):
         epoch, pages, end = self.epochs[-1]
         first = 1 + sum(page["count"] for page in pages)
-        rows = []
+        rows: list[Attestation | Retraction] = []
         for name in said:
             live, place = self.state["live"], (epoch, first + len(rows))
             if name.isupper() and name.lower() in live:
@@ -237,8 +250,9 @@ class Reader:
 
     def turn(self, documents):
         async def run():
-            wire = Wire(self.issuer, documents)
-            return await CatchingUp(self.id, wire, self.store, self, self.settings).run()
+            wire: Any = Wire(self.issuer, documents)
+            clock: Any = self
+            return await CatchingUp(self.id, wire, self.store, clock, self.settings).run()
 
         return self.runner.run(run())
 
@@ -351,8 +365,7 @@ class HonestLife(RuleBasedStateMachine):
         except AnsweredWith as error:
             assert error.code == 404
             self.reader.pull()
-        places = {(picture(name), *place) for name, place in self.issuer.state["live"].items()}
-        assert self.reader.held() == places
+        assert self.reader.held() == _places(self.issuer)
 
     @invariant()
     def nobody_is_accused(self):
@@ -370,10 +383,11 @@ def runner():
 
 
 def test_an_honest_issuer_is_never_accused_and_all_is_read(sqlite_store, runner):
+    make: Any = partial(HonestLife, sqlite_store, runner)
     run_state_machine_as_test(
-        lambda: HonestLife(sqlite_store, runner),
+        make,
         settings=settings(
-            max_examples=25,
+            max_examples=20,
             stateful_step_count=25,
             deadline=None,
             phases=(Phase.explicit, Phase.reuse, Phase.generate),  # shrinking takes minutes
@@ -381,3 +395,50 @@ def test_an_honest_issuer_is_never_accused_and_all_is_read(sqlite_store, runner)
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def test_reading_is_the_same_on_both_databases(store, runner):
+    """Runs, a dropped front, a restored backup, a stolen key, two stories, and reading on."""
+    issuer = Issuer()
+    reader = Reader(store, runner, issuer)
+    for said in ("ab", "A", "cd", "a", "C", "e"):
+        issuer.publish(said)
+    issuer.state["merged"] = 3
+    reader.pull()
+    assert reader.held() == _places(issuer)
+    issuer.back_up()
+    for said in ("D", "b", "E", "c"):
+        issuer.publish(said)
+    issuer.snapshot()
+    issuer.state["dropped"] = 9
+    reader.pull()
+    assert reader.held() == _places(issuer)
+    issuer.restore(0)
+    issuer.publish("d")
+    reader.pull()
+    assert reader.held() == _places(issuer)
+    told = _tell_otherwise(issuer, issuer.epochs[-1][1][-1])
+    assert store.write_now(apply_page, reader.id, told, issuer.now) is Step.FORKED
+    assert reader.turn(50) is Turn.HALTED
+    assert [one.page for one in store.read_now(read_evidence, BASE)] == [1]
+    store.write_now(resume, reader.id, issuer.now)
+    assert reader.held() == set()
+    reader.pull()
+    assert reader.held() == _places(issuer)
+    (state,) = store.read_now(feed_states, issuer.now)
+    assert (state.page, state.lag_pages, state.halted) == (1, 0, None)
+    key = dataclasses.replace(next(iter(issuer.actor().proof_keys.values())), revoked=NOW)
+    stolen = dataclasses.replace(issuer.actor(), proof_keys={key.id: key})
+    assert store.write_now(withdraw_revoked, stolen) == 7
+    assert reader.held() == set()
+
+
+def _places(issuer):
+    return {(picture(name), *place) for name, place in issuer.state["live"].items()}
+
+
+def _tell_otherwise(issuer, page):
+    other = {name: value for name, value in page.items() if name != "proof"}
+    other["rows"] = [[*row[:-2], row[-2] + 1, row[-1]] for row in other["rows"]]
+    other = proof.sign(other, *issuer.key(), NOW)
+    return verify_page(other, issuer.actor(), issuer.now)

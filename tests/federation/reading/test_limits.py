@@ -1,6 +1,7 @@
 """What one turn of one feed may cost, when it is asked again, and outboxes without end."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -291,7 +292,7 @@ async def test_the_signed_head_kept_is_the_newest_told(followed, peer, clock):
 
 # --- what to fetch, alone --------------------------------------------------------------------
 def head(**changes):
-    known = {"epoch": E1, "first_page": 1, "last_page": 100, "digest": "d"}
+    known: dict[str, Any] = {"epoch": E1, "first_page": 1, "last_page": 100, "digest": "d"}
     return OutboxHead(**(known | changes))
 
 
