@@ -36,6 +36,7 @@ PEERS = 5
 PACE_SECONDS = 0.06
 """Between two posts of good peers."""
 
+_PEER: Any = Peer  # the fakes have no types
 QUIET_POSTS, FLOODED_POSTS = 150, 1_500
 """Posts of good peers; in the flood as many of them as there is time for."""
 
@@ -83,7 +84,7 @@ def flood() -> dict[str, float]:
 async def _flood(folder: Path) -> dict[str, float]:
     instance = Instance.create("flooded", folder / "flooded", SETTINGS)
     instance.start()
-    peers = [await Peer(_now, f"peer {number}").start() for number in range(PEERS)]
+    peers = [await _PEER(_now, f"peer {number}").start() for number in range(PEERS)]
     try:
         for peer in peers:
             await _let_follow(instance, peer)
@@ -213,7 +214,7 @@ def _forged(url: str, peers: Sequence[Any]) -> list[Forged]:
     """Return requests not signed, and signed wrongly, for peers and for made-up hosts."""
     wrong = keys.generate_rsa()
     forged = []
-    for number, peer in enumerate(peers * 8):
+    for number, peer in enumerate([*peers] * 8):
         body = composing.to_bytes(composing.build_create(peer.publish([peer.row("x")], keep=False)))
         for name in (str(peer.base), f"https://made-up-{number}.example"):
             told = body.decode().replace(str(peer.base), name)

@@ -131,7 +131,8 @@ def next_of(conn: Connection, origin: str) -> Delivery | None:
 
 def same(row: Delivery) -> ColumnElement[bool]:
     """Name the row that was read: SQLite gives the id of a deleted last row to the next one."""
-    return (deliveries.c.id == row.id) & (deliveries.c.activity_id == row.activity_id)
+    c = deliveries.c
+    return (c.id == row.id) & (c.activity_id == row.activity_id) & (c.inbox == row.inbox)
 
 
 def drop(conn: Connection, which: ColumnElement[bool], error: str) -> None:

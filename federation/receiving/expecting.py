@@ -3,14 +3,15 @@
 Reads only; what was asked for is taken down by `inbox.py` and acted on by `queue.py`.
 """
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
+from cache.storage.feed_tables import inbox, is_received
 from federation.actors.changing import is_bound
 from federation.errors import NotAsked
 from federation.following import follow
 from federation.following.followers import check_limits, is_follower, own_feed
 from federation.instance import Instance
-from federation.origin import origin_of
+from federation.origin import Url, origin_of
 from federation.reading.heads import is_mutual
 from federation.receiving.disputes import may_dispute
 from federation.receiving.signed import SignedActivity
@@ -42,7 +43,7 @@ def is_expected(
         case Follow():
             is_wanted = _has_room(conn, instance, settings, activity)
         case UndoFollow():
-            is_wanted = is_follower(conn, activity.actor)
+            is_wanted = is_follower(conn, activity.actor) or _asks(conn, activity.actor)
         case Answer() | CreatePage() | AnnouncePage() | AnnounceHeads():
             is_wanted = _was_asked(conn, activity)
         case UpdateActor() | DeleteActor():
@@ -61,6 +62,14 @@ def _has_room(
     if not is_follower(conn, asked.actor):
         check_limits(conn, settings, feed, origin_of(asked.actor))
     return True
+
+
+def _asks(conn: Connection, actor_id: Url) -> bool:
+    """Tell whether a Follow of the actor waits to be acted on: its Undo must not be lost."""
+    c = inbox.c
+    theirs = (c.origin == origin_of(actor_id)) & (c.actor_id == actor_id)
+    asked = select(c.id).where(is_received, theirs, c.kind == Follow.__name__).limit(1)
+    return conn.execute(asked).first() is not None
 
 
 def _was_asked(
