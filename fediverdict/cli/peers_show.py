@@ -27,7 +27,7 @@ from fediverdict.cli.context import (
 )
 from fediverdict.cli.peer_feeds import Exchange, exchange_json, exchange_lines, read_exchange
 from fediverdict.cli.peer_options import find_peer
-from fediverdict.cli.peer_overview import show_all
+from fediverdict.cli.peer_overview import show_all, show_follower
 from fediverdict.cli.peer_words import feeds_of, peer_json
 from fediverdict.config import Config
 from fediverdict.judgement import Judgements
@@ -60,6 +60,8 @@ def show(context: Context, peer: str | None, mark: bool, as_json: bool) -> None:
     """
     if peer is None:
         show_all(context, as_json=as_json)
+        return
+    if show_follower(context, peer, as_json=as_json):
         return
     known = context.store.read_now(_known, peer)
     judgement = context.store.read_now(current_judgement, context.config)

@@ -153,6 +153,28 @@ def test_delivery_shows_the_breaker_what_waits_and_the_last_error(run, config, s
     )
 
 
+def test_a_host_that_only_follows_us_is_shown_as_well(run, config, store):
+    write(
+        store,
+        followers.insert().values(
+            feed=int(Feed.CLEAN),
+            actor_id=f"{PEER}/actor",
+            origin=PEER,
+            inbox=f"{PEER}/inbox",
+            state="pending",
+            follow_id="f",
+            created=1,
+        ),
+    )
+    for name in ("peer.example", PEER):
+        shown = run("peers", "show", name, config=config)
+        assert shown.out.startswith(f"{PEER} follows us, and we do not follow it\n")
+        assert "follows our clean feed: pending" in shown.out
+    told = json.loads(run("peers", "show", PEER, "--json", config=config).out)
+    assert (told["feeds"], told["delivery"]["waiting"]) == ([], 0)
+    assert run("peers", "show", "other.example", config=config).code == 2
+
+
 def test_without_peers_there_is_a_hint(run, config):
     assert "peers follow clean@HOST" in run("peers", "show", config=config).out
 
