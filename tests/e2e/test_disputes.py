@@ -16,7 +16,7 @@ def test_a_dispute_is_a_case_there_and_its_dismissal_withdraws_the_row_here(inst
     alpha, beta = instances("alpha", SHARED), instances("beta", NO_SCANNER)
     alpha.start()
     beta.start()
-    beta.run("peers", "follow", alpha.handle("flagged"))
+    beta.run("peers", "follow", alpha.handle("flagged"), "--yes")
     until(lambda: alpha.json("followers", "list", "--json"), "the follow arrives")
     alpha.run("followers", "approve", beta.base_url)
     [picture] = patterns(0, 1)
