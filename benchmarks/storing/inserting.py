@@ -89,7 +89,7 @@ def _on_sqlite(
 ) -> Measured:
     store = Store.open(f"sqlite:///{path}", writer_cache_mib=cache_mib)
     try:
-        return measure(store, peers, rows, batch, lambda: _checkpoint(path))
+        return measure(store, peers, rows, batch, lambda: checkpoint(path))
     finally:
         store.close()
 
@@ -114,7 +114,8 @@ def measure(
     return Measured(len(rows) / seconds, cpu / len(rows) * 1e6, written, read)
 
 
-def _checkpoint(path: Path) -> None:
+def checkpoint(path: Path) -> None:
+    """Bring what is in the write-ahead log into the database, durably."""
     raw = sqlite3.connect(path)
     raw.execute("PRAGMA synchronous = FULL").fetchall()
     busy, _, _ = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

@@ -1,0 +1,105 @@
+"""How many attestations are verified and stored in a second, by what is stored already.
+
+The real path of a reader that catches up, from bytes to what the next look-up finds: strict
+parse, proof and rows verified, one write transaction of a `Store` for each document, from the
+first document to the end of the final checkpoint; SQLite, synchronous=FULL, one core, every row
+on a picture not met before. Documents are those a reader gets: merged pages of up to 5,000 rows
+for what is older than a day, single pages of 1,000 beside them. They are made before the clock
+starts.
+"""
+
+import gc
+import hashlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, delete, update
+
+from benchmarks.report import Row, note
+from benchmarks.storing.filling import NOW, Peers, fill_sqlite, prepare
+from benchmarks.storing.inserting import checkpoint, one_core
+from benchmarks.wire.pages import feed_actor, merged, pages
+from cache.storage.database import Store
+from cache.storage.feed_tables import follows, remote_pages
+from cache.verdict import Feed
+from federation.actors.remote_actor import RemoteActor
+from federation.reading.applying import APPLIED, apply_merged, apply_page
+from federation.wire.composing import to_bytes
+from federation.wire.merged import verify_merged
+from federation.wire.page import verify_page
+from federation.wire.strictjson import parse
+
+GOALS = {100_000: 20_000, 1_000_000: 15_000, 10_000_000: 7_000}
+PAGE_ROWS = 1_000
+MORE = 100_000
+_MAX_BYTES = 2**21
+_FEED = Feed.CLEAN
+
+Take = Callable[[bytes, RemoteActor], Callable[[Connection], Any]]
+"""Verifies bytes and returns what stores them."""
+
+
+def store_rows(sizes: Sequence[int], more: int = MORE, folder: Path | None = None) -> Iterator[Row]:
+    """Measure `more` attestations into each of the sizes, the same file growing."""
+    with tempfile.TemporaryDirectory(dir=folder) as held:
+        path = Path(held) / "wire.sqlite3"
+        peers = prepare(f"sqlite:///{path}")
+        for size in sorted(sizes):
+            note(f"filling up to {size:,} rows")
+            fill_sqlite(path, peers, size)
+            for name, bodies, take in _works(size, more):
+                rate = _rate(path, peers, bodies, take, more)
+                goal = GOALS.get(size) if "merged" in name else None
+                metric = f"verified and stored into {size:,} rows, {name}"
+                yield Row(metric, rate, "attestations/s", goal=goal)
+
+
+def _works(size: int, more: int) -> Iterator[tuple[str, list[bytes], Take]]:
+    count = more // PAGE_ROWS
+    together = merged(_FEED, PAGE_ROWS, count, _epoch(f"{size} merged"))
+    yield "merged pages of 5,000", [to_bytes(one) for one in together], _take_merged
+    alone = pages(_FEED, PAGE_ROWS, count, _epoch(f"{size} alone"))
+    yield f"pages of {PAGE_ROWS:,}", [to_bytes(one) for one in alone], _take_page
+
+
+def _epoch(seed: str) -> str:
+    return hashlib.sha256(seed.encode()).hexdigest()[:32]
+
+
+def _take_merged(body: bytes, actor: RemoteActor) -> Callable[[Connection], Any]:
+    run = verify_merged(parse(body, _MAX_BYTES), actor, NOW)
+    return partial(apply_merged, follow_id=1, verified=run, now=NOW)
+
+
+def _take_page(body: bytes, actor: RemoteActor) -> Callable[[Connection], Any]:
+    page = verify_page(parse(body, _MAX_BYTES), actor, NOW)
+    return partial(apply_page, follow_id=1, verified=page, now=NOW)
+
+
+def _rate(path: Path, peers: Peers, bodies: list[bytes], take: Take, rows: int) -> float:
+    """Return attestations a second, on one core, as `serve` runs: what was loaded is frozen."""
+    actor, store = feed_actor(_FEED), Store.open(f"sqlite:///{path}")
+    store.write_now(_begin, peers, actor)
+    gc.collect()
+    gc.freeze()
+    with one_core():
+        start = time.perf_counter()
+        for body in bodies:
+            if store.write_now(take(body, actor)) not in APPLIED:
+                raise AssertionError("what is measured was not applied")
+        checkpoint(path)
+        seconds = time.perf_counter() - start
+    gc.unfreeze()
+    store.close()
+    return rows / seconds
+
+
+def _begin(conn: Connection, peers: Peers, actor: RemoteActor) -> None:
+    """Let the peer's feed be one of which nothing was read yet."""
+    conn.execute(delete(remote_pages))
+    values = {"actor_id": actor.id, "epoch": None, "page": 0, "digest": None}
+    conn.execute(update(follows).where(follows.c.id == peers.first).values(**values))
