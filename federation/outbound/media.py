@@ -22,8 +22,11 @@ class Kind(Enum):
 
 def fits(kind: Kind, content_type: str | None) -> bool:
     """Tell whether a `Content-Type` header may carry a document of `kind`."""
+    text = content_type or ""
+    if not text.isascii():  # which `Message` may fail to read
+        return False
     header = Message()
-    header["content-type"] = content_type or ""
+    header["content-type"] = text
     media_type = header.get_content_type()  # text/plain for what cannot be read
     if kind is Kind.ACTIVITY:
         return media_type == ACTIVITY or (

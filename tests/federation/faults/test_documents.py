@@ -1,5 +1,6 @@
 """Faults of reading: whose document it is, under which name and type, and what it says twice."""
 
+import asyncio
 import json
 
 import pytest
@@ -143,6 +144,22 @@ async def test_an_activity_under_another_content_type_is_refused(
             letter = write(scheme, peer, followed, create(peer)).spoilt(Content_Type=one)
             seen[one] = await status_of(letter, peer)
         assert seen == dict.fromkeys(TYPES, 415)
+
+
+@pytest.mark.fault("content type not checked")
+async def test_a_content_type_of_any_bytes_is_refused(ours, nothing_comes_of):
+    """Found by fuzzing: bytes that are UTF-8 beside some that are not ended in a 500."""
+    async with nothing_comes_of(ours):
+        for text in (
+            b"applicatio\x9c\xd0\x93\x9bn",
+            b"\xff",
+            b"application/activity+json\xd0\x93\x9c",
+        ):
+            reader, writer = await asyncio.open_connection("127.0.0.1", ours.port)
+            writer.write(b"POST /inbox HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: ")
+            writer.write(text + b"\r\nContent-Length: 2\r\n\r\n{}")
+            assert (await reader.readline()).split()[1] == b"415", text
+            writer.close()
 
 
 @pytest.mark.fault("content type not checked")

@@ -100,6 +100,7 @@ TEXTS = (
     *("application/json", "multipart/form-data; boundary=x", "text/plain; charset=x", ";", "/"),
     *('keyId="https://a.example/#k",signature="AAAA"', 'sig1=("@method");created=1;keyid="k"'),
     *("sig1=:AAAA:", "SHA-256=AAAA", "sha-256=:AAAA:", "Sun, 22 Nov 2026 08:00:00 GMT", "\xff\x00"),
+    *("\udc9c\u0413", "application/\udc9c\u0413json", "sig1=\udc9c\u0413", "\udcff"),
 )
 
 

@@ -78,6 +78,17 @@ def test_what_is_anything_is_taken_or_refused(name, data):
     tried(name, data)
 
 
+FOUND = [
+    ("content-type", b"applicatio\x9c\xd0\x93\x9bn; profile=x"),  # raised UnicodeEncodeError
+]
+"""What `make fuzz` found: (parser, input)."""
+
+
+@pytest.mark.parametrize(("name", "data"), FOUND)
+def test_what_was_found_once_is_taken_or_refused(name, data):
+    tried(name, data)
+
+
 HUGE = {
     "brackets": b"[" * LIMIT,
     "objects": b'{"a":' * (LIMIT // 5),
