@@ -136,10 +136,7 @@ def _clean_pages() -> list[JsonObject]:
         previous_digest=digest(page),
         previous_epoch=None,
     )
-    row = Attestation(
-        _hash("d"), Basis.MODEL, PUBLISHED, PUBLISHED + 180 * DAY, None, PIPELINE, {"gore": 7}
-    )
-    return [page, _seal(second, [row])]
+    return [page, _seal(second, [_second_row()])]
 
 
 def _flagged_page() -> JsonObject:
@@ -168,7 +165,11 @@ def _snapshot(page: JsonObject) -> tuple[JsonObject, JsonObject]:
     old = Attestation(
         _hash("e"), Basis.MODEL, PUBLISHED - DAY, PUBLISHED + 90 * DAY, None, PIPELINE, {"shape": 0}
     )
-    rows = [((PREVIOUS_EPOCH, 12), old), ((EPOCH, 2), _clean_rows()[1])]
+    rows = [
+        ((PREVIOUS_EPOCH, 12), old),
+        ((EPOCH, 2), _clean_rows()[1]),
+        ((EPOCH, 5), _second_row()),
+    ]
     part = build_part(snapshot, 1, rows, DESCRIPTIONS, {})
     key = private_key(Feed.CLEAN), verification_method(Feed.CLEAN)
     return seal_manifest(replace(snapshot, parts=(name_part(part),)), *key), part
@@ -184,6 +185,12 @@ def _clean_rows() -> list[Any]:
         Retraction(EPOCH, 1),
         Retraction(PREVIOUS_EPOCH, 4_711),
     ]
+
+
+def _second_row() -> Attestation:
+    return Attestation(
+        _hash("d"), Basis.MODEL, PUBLISHED, PUBLISHED + 180 * DAY, None, PIPELINE, {"gore": 7}
+    )
 
 
 def _flagged_rows() -> list[Row]:

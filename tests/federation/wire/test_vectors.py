@@ -120,7 +120,7 @@ def test_the_head_and_the_manifest_name_the_same_page():
 def test_the_part_is_the_one_that_the_manifest_names():
     manifest = verify_manifest(*actor_of("snapshot-manifest"), NOW)
     part = parse_part(committed("snapshot-part")["document"], manifest, 1)
-    assert part.places == ((make.PREVIOUS_EPOCH, 12), (make.EPOCH, 2))
+    assert part.places == ((make.PREVIOUS_EPOCH, 12), (make.EPOCH, 2), (make.EPOCH, 5))
 
 
 def test_the_attestation_verifies():
