@@ -27,7 +27,8 @@ HOUR_SECONDS = 4
 QUICK = LOOPBACK.replace(
     "[feed]",
     "retry_seconds_max = 43\nhost_rest_seconds = 2\nhost_failures_seconds = 30\n"
-    "key_refetch_seconds = 1\nheads_seconds = 4\nconnections_per_host = 8\n"
+    "breaker_seconds = 1\nbreaker_seconds_max = 4\nkey_refetch_seconds = 1\n"
+    "heads_seconds = 4\nconnections_per_host = 8\n"
     "activities_per_minute = 10000\n[feed]",
 )
 FEW, MANY = 3_000, 100_000
@@ -150,7 +151,7 @@ def taken(instance):
     """What an instance holds of its peers, as (feed, sha256)."""
     rows = instance.query(
         "SELECT v.feed, i.sha256 FROM verdicts v JOIN images i ON i.id = v.image_id "
-        "JOIN issuers s ON s.id = v.issuer_id WHERE s.origin <> ''"
+        "JOIN issuers s ON s.id = v.issuer_id WHERE s.origin <> 'self'"
     )
     return sorted((feed, bytes(sha256)) for feed, sha256 in rows)
 
@@ -249,6 +250,6 @@ def test_an_issuer_that_signs_two_pages_of_one_number_is_found_out(apart):
     alpha.restore(twin, with_state=True)
     add_verdicts(alpha, 200, 3)
     until(lambda: len(beta.query("SELECT * FROM evidence")) == 1, "beta finds the second story")
-    weights = beta.query("SELECT clean_weight, flag_weight FROM issuers WHERE origin <> ''")
+    weights = beta.query("SELECT clean_weight, flag_weight FROM issuers WHERE origin <> 'self'")
     assert weights == [(0, 0)]
     assert "two stories" in beta.run("peers", "show", alpha.base_url)
