@@ -32,7 +32,7 @@ QUICK = LOOPBACK.replace(
     "activities_per_minute = 10000\n[feed]",
 )
 FEW, MANY = 3_000, 100_000
-WAIT_SECONDS = 150
+WAIT_SECONDS = 300
 
 
 class Apart(Instance):
