@@ -94,9 +94,7 @@ class Federation:
         self.deliverer = Deliverer(store, self.client, settings, instance, self.feeds.note_heads)
         self.puller = Puller(store, self.client, self.actors, verifier, instance, settings)
         answers = Answers(store, instance, self.feeds, settings.attestations_per_minute)
-        self.library = Library(
-            store, instance, settings.served_bytes, settings.merged_per_minute
-        )
+        self.library = Library(store, instance, settings.served_bytes, settings.merged_per_minute)
         self.upkeep = Upkeep(store, instance)
         documents = Documents(
             store, instance, self.feeds, verifier, answers, self.library, self.blocks

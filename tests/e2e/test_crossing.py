@@ -38,6 +38,9 @@ WAIT_SECONDS = 300
 class Apart(Instance):
     """An instance whose public port is a wire to the port it listens on."""
 
+    inner: int
+    wire: Wire
+
     @classmethod
     def create(cls, name, folder, settings):
         instance = super().create(name, folder, settings)

@@ -440,5 +440,6 @@ def _places(issuer):
 def _tell_otherwise(issuer, page):
     other = {name: value for name, value in page.items() if name != "proof"}
     other["rows"] = [[*row[:-2], row[-2] + 1, row[-1]] for row in other["rows"]]
-    other = proof.sign(other, *issuer.key(), NOW)
+    private, key_id = issuer.key()
+    other = proof.sign(other, private, key_id, NOW)
     return verify_page(other, issuer.actor(), issuer.now)
