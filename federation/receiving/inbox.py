@@ -27,6 +27,7 @@ from federation.errors import (
     BadProof,
     BadSignature,
     FederationError,
+    PastQuota,
     TooManyRequests,
     UnknownSender,
 )
@@ -43,6 +44,7 @@ from federation.receiving.sender import is_signed, sender_of
 from federation.receiving.shedding import Shedding
 from federation.receiving.signed import SignedActivity
 from federation.settings import FederationSettings
+from federation.signing.identity import Scheme
 from federation.signing.request import Request
 from federation.signing.verifying import Verifier
 from federation.wire.activity import (
@@ -113,7 +115,9 @@ class Inbox:
         signed = await self._verified(request, document, activity, network)
         if signed is None:
             return
-        self._shedding.take(network, signed.actor.origin, len(request.body))
+        is_by_proof = signed.sender.scheme is Scheme.PROOF
+        size, origin = len(request.body), signed.actor.origin
+        self._shedding.take(network, origin, size, is_by_proof=is_by_proof)
         if not await self._store.read(is_expected, self._instance, self._settings, signed):
             return
         if isinstance(activity, CreatePage):
@@ -125,32 +129,50 @@ class Inbox:
     async def _verified(
         self, request: Request, document: JsonObject, activity: Activity, network: str | None
     ) -> SignedActivity | None:
-        """Return who sent it, or None where that makes no difference."""
-        origin = origin_of(activity.actor)
+        """Return who sent it, or None where that makes no difference.
+
+        What an actor says of itself is 202 whether it was verified or not, as it is of strangers:
+        else the answer told whom we know.
+        """
+        try:
+            return await self._verify(request, document, activity, network)
+        except (BadSignature, BadProof, PastQuota) as error:
+            if not isinstance(activity, UpdateActor | DeleteActor):
+                raise
+            self._refusals.note(error)
+            return None
+
+    async def _verify(
+        self, request: Request, document: JsonObject, activity: Activity, network: str | None
+    ) -> SignedActivity | None:
+        origin, is_known = origin_of(activity.actor), False
         self._shedding.check_forger(network, origin)
         try:
-            if not await self._is_worth_verifying(request, document, activity, network):
+            self._check_cheaply(request, document, activity)
+            is_known = await self._known.has(activity.actor)
+            if not is_known and not self._is_let_in(activity, network):
                 return None
             now = self._instance.clock()
             sender = await sender_of(self._verifier, request, document, activity.actor, now)
             return SignedActivity(activity, sender)
         except (BadSignature, BadProof):
             self._shedding.note_wrong(network, origin)
+            if is_known and isinstance(activity, Follow):
+                self._shedding.take_stranger(network)  # as if unknown, for the answer must not tell
             raise
 
-    async def _is_worth_verifying(
-        self, request: Request, document: JsonObject, activity: Activity, network: str | None
-    ) -> bool:
-        """Let a stranger in with a Follow alone; what we would ignore anyway costs nothing."""
+    def _check_cheaply(self, request: Request, document: JsonObject, activity: Activity) -> None:
+        """Refuse what is not signed at all, and a Follow of what is no feed of ours."""
         is_of_itself = isinstance(activity, UpdateActor | DeleteActor)
         if not is_of_itself and not is_signed(request) and not has_proof(document):
             message = f"what claims to be of {activity.actor} is not signed"
             raise BadSignature(message)
         if isinstance(activity, Follow):
             own_feed(self._instance, activity.object)
-        if await self._known.has(activity.actor):
-            return True
-        if is_of_itself:
+
+    def _is_let_in(self, activity: Activity, network: str | None) -> bool:
+        """Let a stranger in with a Follow alone; what we would ignore anyway costs nothing."""
+        if isinstance(activity, UpdateActor | DeleteActor):
             return False  # servers tell everybody about every actor
         if not isinstance(activity, Follow):
             message = f"{activity.actor} is nobody that we have to do with"

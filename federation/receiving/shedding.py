@@ -3,7 +3,8 @@
 Three quotas, each of the running minute, each past its limit 429 with `Retry-After`:
 
 - **A peer**, by its origin: so many activities and bytes. Only what its own key signed is charged,
-  so nobody can use up the quota of another.
+  so nobody can use up the quota of another: what comes with a proof alone, and may be sent again
+  by whoever once received it, is charged to the network that it came from as well, and apart.
 - **All strangers together**: so many Follows of actors that are not known here, as each of them
   may cause a fetch; of those one network may take a quarter.
 - **Wrong signatures**, charged to the network that they came from *and* the origin that they claim,
@@ -74,21 +75,26 @@ class Shedding:
             self._strangers.add(network)
         self._strangers.add(None)
 
-    def take(self, network: str | None, origin: Origin, size: int) -> None:
-        """Count a verified activity of `size` bytes; raises `PastQuota` past its peer's quota."""
-        if network is not None:
+    def take(
+        self, network: str | None, origin: Origin, size: int, *, is_by_proof: bool = False
+    ) -> None:
+        """Count a verified activity of `size` bytes; raises `PastQuota` past its peer's quota.
+
+        One that its proof alone vouches for (`is_by_proof`) may have been passed on by anybody.
+        """
+        if network is not None and not is_by_proof:
             self._note_good((network, origin))
-        settings = self._settings
-        if self._activities.of(origin) >= settings.activities_per_minute:
+        settings, payer = self._settings, (network, origin) if is_by_proof else origin
+        if self._activities.of(payer) >= settings.activities_per_minute:
             message = f"{origin} sends more than {settings.activities_per_minute} a minute"
             raise PastQuota(message)
-        if self._bytes.of(origin) + size > settings.activity_bytes_per_minute:
+        if self._bytes.of(payer) + size > settings.activity_bytes_per_minute:
             message = (
                 f"{origin} sends more than {settings.activity_bytes_per_minute} bytes a minute"
             )
             raise PastQuota(message)
-        self._activities.add(origin)
-        self._bytes.add(origin, size)
+        self._activities.add(payer)
+        self._bytes.add(payer, size)
 
     def _is_good(self, pair: tuple[str, Origin]) -> bool:
         return self._clock() - self._good.get(pair, -GOOD_SECONDS) < GOOD_SECONDS

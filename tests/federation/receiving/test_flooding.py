@@ -6,7 +6,8 @@ from cache.storage.feed_tables import inbox, remote_actors
 from federation.receiving import known
 from federation.receiving.known import KnownActors
 from federation.wire import composing
-from tests.fakes.peer import rsa_of
+from tests.fakes.peer import ACTIVITY, rsa_of
+from tests.federation.receiving.test_sender import proven
 
 
 @pytest.fixture
@@ -35,6 +36,15 @@ def watch(ours):
 
 def page_of(peer, name):
     return composing.build_create(peer.publish([peer.row(name)], keep=False))
+
+
+async def post(peer, ours, activity, **headers):
+    """Deliver an activity with no HTTP signature, as whoever received it may."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    sent = {"Content-Type": ACTIVITY} | named
+    data = composing.to_bytes(activity)
+    async with peer.session.post(f"{ours.base}/inbox", data=data, headers=sent) as answer:
+        return answer.status
 
 
 async def test_what_is_not_signed_costs_no_fetch_no_read_and_no_write(followed, peer, third):
@@ -147,3 +157,58 @@ async def test_past_so_many_lookups_a_second_the_ids_are_read_anew_at_the_next_l
     assert not await actors.has("https://a")
     clock.now += 1.0
     assert await actors.has("https://a")
+
+
+async def test_whoever_sends_a_proven_activity_again_uses_up_nothing_of_its_author(followed, peer):
+    """A proof names no receiver: each who ever got it may replay it, but at its own cost."""
+    replayed = proven(peer, page_of(peer, "a"))
+    statuses = [
+        await post(peer, followed, replayed, X_Forwarded_For="9.9.9.9")
+        for _ in range(followed.settings.activities_per_minute + 1)
+    ]
+    assert statuses == [202, 202, 202, 202, 429]
+    assert await peer.send(followed, page_of(peer, "b"), X_Forwarded_For="8.8.8.8") == 202
+
+
+async def test_a_replayed_proof_makes_no_network_a_good_one(followed, peer):
+    """Else a forger would shed the limit of wrong signatures in that peer's name for an hour."""
+    assert (
+        await post(peer, followed, proven(peer, page_of(peer, "a")), X_Forwarded_For="9.9.9.9")
+        == 202
+    )
+    forged = {"key": rsa_of("wrong"), "X_Forwarded_For": "9.9.9.9"}
+    statuses = [await peer.send(followed, page_of(peer, "b"), **forged) for _ in range(4)]
+    assert statuses == [401, 401, 401, 429]
+
+
+@pytest.mark.parametrize("kind", ["Update", "Delete"])
+async def test_what_actors_say_of_themselves_does_not_tell_whom_we_know(
+    followed, peer, third, kind
+):
+    """Unsigned, forged, and past the limit of forgeries: of whom we follow as of a stranger."""
+    answers = []
+    for who in (peer, third):
+        actor = who.feed_id()
+        sent = {"id": f"{actor}#{kind}", "type": kind, "actor": actor, "object": actor}
+        forged = {"key": rsa_of("wrong"), "X_Forwarded_For": "9.9.9.9"}
+        got = [await who.send(followed, sent, Signature=None)]
+        answers.append(got + [await who.send(followed, sent, **forged) for _ in range(5)])
+    assert answers == [[202] * 6] * 2
+    assert followed.federation.refusals["BadSignature"] > 0
+    await followed.settle()
+    assert followed.follow_row() is not None
+
+
+async def test_a_forged_follow_does_not_tell_whom_we_know(followed, peer, third):
+    """Past what its network may send of strangers, a forger hears the same in any name."""
+    await followed.stop()
+    followed.change(strangers_per_minute=8, wrong_signatures_per_minute=30)
+    await followed.start()
+    forged = {"key": rsa_of("wrong"), "X_Forwarded_For": "9.9.9.9"}
+    answers = []
+    for who in (peer, third):
+        actor = who.feed_id()
+        sent = composing.build_follow(f"{actor}#f", actor, followed.feed_id())
+        answers.append([await who.send(followed, sent, **forged) for _ in range(3)])
+        followed.clock.now += 60
+    assert answers == [[401, 401, 429]] * 2
