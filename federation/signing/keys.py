@@ -27,6 +27,7 @@ from federation.wire import multibase
 
 RSA_BITS: Final = 2_048
 MAX_RSA_BITS: Final = 8_192  # verifying with larger ones costs too much
+MAX_EXPONENT_BITS: Final = 32  # a long public exponent makes verifying a hundred times slower
 MAX_PEM_CHARACTERS: Final = 4_096
 _ED25519_PUBLIC: Final = b"\xed\x01"  # multicodec ed25519-pub
 _ED25519_PRIVATE: Final = b"\x80\x26"  # multicodec ed25519-priv
@@ -69,7 +70,7 @@ def to_pem(key: RSAPublicKey) -> str:
 
 
 def rsa_from_pem(pem: object) -> RSAPublicKey:
-    """Return a peer's RSA key of 2,048 to 8,192 bits; anything else raises `BadActor`."""
+    """Return a peer's RSA key of 2,048 to 8,192 bits, with a short exponent; else `BadActor`."""
     if not isinstance(pem, str) or not pem.isascii() or len(pem) > MAX_PEM_CHARACTERS:
         raise BadActor("publicKeyPem is missing, too long, or not a PEM")
     try:
@@ -78,6 +79,8 @@ def rsa_from_pem(pem: object) -> RSAPublicKey:
         raise BadActor("publicKeyPem cannot be read") from error
     if not isinstance(key, RSAPublicKey) or not RSA_BITS <= key.key_size <= MAX_RSA_BITS:
         raise BadActor(f"publicKeyPem is not an RSA key of {RSA_BITS} to {MAX_RSA_BITS} bits")
+    if key.public_numbers().e.bit_length() > MAX_EXPONENT_BITS:
+        raise BadActor(f"the exponent of publicKeyPem has more than {MAX_EXPONENT_BITS} bits")
     return key
 
 

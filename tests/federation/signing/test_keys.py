@@ -67,6 +67,17 @@ def test_rsa_keys_have_2048_to_8192_bits():
             keys.rsa_from_pem(keys.to_pem(of_bits(bits)))
 
 
+@pytest.mark.parametrize("bits", [keys.MAX_EXPONENT_BITS, keys.MAX_EXPONENT_BITS + 1])
+def test_a_long_exponent_makes_no_key_that_is_slow_to_verify_with(bits):
+    """With one of 3,000 bits each forged signature cost 14 ms instead of 0.1."""
+    pem = keys.to_pem(rsa.RSAPublicNumbers((1 << bits) - 1, (1 << 2_048) - 159).public_key())
+    if bits == keys.MAX_EXPONENT_BITS:
+        assert keys.rsa_from_pem(pem).key_size == 2_048
+        return
+    with pytest.raises(BadActor, match="exponent"):
+        keys.rsa_from_pem(pem)
+
+
 @given(st.none() | st.integers() | st.text() | st.binary(max_size=100).map(lambda b: b.hex()))
 def test_no_text_is_a_key_by_accident(value):
     for read in (keys.rsa_from_pem, keys.ed25519_from_multikey):
