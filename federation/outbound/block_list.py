@@ -1,9 +1,11 @@
 """The block list in the database: added, removed, listed, taken from and written to a file.
 
 Decides what a list in a file means: Mastodon's CSV (`#domain,#severity,...`; others write it
-without the marks) or one domain a line, where `#` begins a comment. Of a CSV only `suspend`
-blocks, unless `silence` is asked for as well: a block here is a whole one. What a list hides
-(`exa***e.com`) and what is no domain is counted and left. The list is bounded.
+without the marks, in another order, or in quotes) or one domain a line, where `#` begins a comment.
+Of a CSV only `suspend` blocks, unless `silence` is asked for as well: a block here is a whole one,
+and what it ends does not come back. So a CSV that does not name both columns is refused, and so is
+a file of which no line names a domain. What a list hides (`exa***e.com`) and what is no domain is
+counted and left. The list is bounded.
 """
 
 import csv
@@ -50,18 +52,22 @@ class ParsedList:
 
 
 def parse_list(text: str, source: str, *, silence_too: bool = False) -> ParsedList:
-    """Read a block list in either form; raises `BadRequest` for a CSV without severities."""
+    """Read a block list in either form; raises `BadRequest` for what is neither."""
     lines = text.removeprefix("\ufeff").splitlines()
-    head = [cell.strip().lstrip("#").lower() for cell in lines[0].split(",")] if lines else []
+    head = _head(lines)
     found = ParsedList()
-    if head and head[0] == "domain" and len(head) > 1:
-        if "severity" not in head:
-            raise BadRequest("the CSV has no column severity; what it blocks cannot be told")
+    if len(head) > 1:
+        missing = [name for name in ("domain", "severity") if name not in head]
+        if missing:
+            message = f"the CSV has no column {missing[0]}; what it blocks cannot be told"
+            raise BadRequest(message)
         severities = (*_BLOCKING, *(_SILENCING if silence_too else ()))
         _read_csv(lines[1:], head, severities, source, found)
     else:
         for line in lines:
-            _take(found, line.partition("#")[0].partition(",")[0], "", source)
+            _take(found, line.partition("#")[0], "", source)
+    if found.unreadable and not (found.blocks or found.milder):
+        raise BadRequest(f"no line of it names a domain; it begins with {found.unreadable[0]!r}")
     return found
 
 
@@ -128,6 +134,18 @@ def to_csv(blocks: Iterable[Block]) -> str:
 
 def _count(conn: Connection) -> int:
     return conn.scalar(select(func.count()).select_from(blocked_domains)) or 0
+
+
+def _head(lines: Sequence[str]) -> list[str]:
+    """Return the names of the columns; of a list without columns at most one, which says nothing.
+
+    A comment may hold commas, so of a first line that begins with `#` only one that names a
+    domain's column is a head.
+    """
+    cells = [cell.strip() for cell in next(_rows(lines[:1]), [])]
+    names = [cell.lstrip("#").strip().lower() for cell in cells]
+    is_comment = bool(cells) and cells[0].startswith("#") and "domain" not in names
+    return [] if is_comment else names
 
 
 def _read_csv(

@@ -115,6 +115,32 @@ def test_a_csv_without_severities_is_refused():
         parse_list("#domain,#public_comment\nbad.example,x\n", "")
 
 
+def test_a_csv_is_read_by_the_names_of_its_columns_in_any_order_and_in_quotes():
+    """It was taken for a plain list, and blocked whatever its first cells were."""
+    text = '"severity","#domain"\nsuspend,bad.example\n"silence","mild.example"\n'
+    found = parse_list(text, "")
+    assert (list(found.blocks), found.milder) == (["bad.example"], 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "bad.example,suspend\nmild.example,silence\n",
+        "severity,reason\nsuspend,spam\n",
+        "#severity,#reason\nsuspend,spam\n",
+        "<html>\n<body>not a list</body>\n",
+    ],
+)
+def test_what_is_no_block_list_blocks_nothing(text):
+    with pytest.raises(BadRequest):
+        parse_list(text, "")
+
+
+def test_a_comment_of_a_plain_list_may_hold_commas():
+    found = parse_list("# spam, scams, and worse\nbad.example\nmild.example,silence\n", "")
+    assert (list(found.blocks), found.unreadable) == (["bad.example"], ["mild.example,silence"])
+
+
 def test_what_is_exported_is_imported_again():
     blocks = [Block("bad.example", 'say "no", please'), Block("xn--bcher-kva.example")]
     found = parse_list(to_csv(blocks), "").blocks.values()
