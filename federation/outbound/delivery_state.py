@@ -21,11 +21,6 @@ class DeliveryState:
     succeeded: int | None = None
     error: str | None = None  # of the last failure; of the last drop, where none is newer
 
-    @property
-    def is_quiet(self) -> bool:
-        """Whether nothing waits, was dropped, or fails."""
-        return not (self.waiting or self.dropped or self.host.failures)
-
 
 def delivery_state(conn: Connection, origin: str) -> DeliveryState:
     """Return how deliveries to an origin go."""

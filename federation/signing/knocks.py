@@ -11,10 +11,11 @@ by its activity's id. Rows are bounded, and the oldest go first.
 from collections.abc import Callable
 from typing import Final
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, bindparam, delete, func, select
 
 from cache.storage.database import Store
 from cache.storage.peer_tables import knocks
+from cache.storage.prepared import Prepared
 from cache.storage.rows import insert_into
 from federation.origin import Origin
 from federation.signing.identity import Scheme
@@ -25,6 +26,11 @@ MAX_KNOCKS: Final = 10_000
 """Origins that are remembered."""
 FIRST: Final = Scheme.CAVAGE
 _OTHER: Final = {Scheme.CAVAGE: Scheme.RFC9421, Scheme.RFC9421: Scheme.CAVAGE}
+_KNOWN: Final = Prepared(
+    select(knocks.c.scheme).where(
+        knocks.c.origin == bindparam("origin"), knocks.c.learned > bindparam("since")
+    )
+)
 
 
 class Knocks:
@@ -61,10 +67,9 @@ def may_be_the_scheme(status: int, *, is_known: bool, asks_to_wait: bool) -> boo
 
 def read_knock(conn: Connection, origin: str, now: int) -> Scheme | None:
     """Return what the origin took within `KNOCK_SECONDS`, or None."""
-    c = knocks.c
-    query = select(c.scheme).where(c.origin == origin, c.learned > now - KNOCK_SECONDS)
-    scheme = conn.execute(query).scalar()
-    return None if scheme is None else Scheme(scheme)
+    for (scheme,) in _KNOWN.rows(conn, origin=origin, since=now - KNOCK_SECONDS):
+        return Scheme(scheme)
+    return None
 
 
 def note_knock(conn: Connection, origin: str, scheme: Scheme, now: int, limit: int) -> None:
