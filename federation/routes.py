@@ -34,6 +34,8 @@ from federation.wire.strictjson import JsonObject
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PRIVATE = {"Cache-Control": "private, no-store"}
+MAX_PACKED = 32
+"""How many times larger an activity may be than the packed body that it came in."""
 
 
 class Routes:
@@ -152,6 +154,10 @@ class Routes:
             if len(body) > self._activity_bytes:
                 message = f"an activity has at most {self._activity_bytes} bytes"
                 raise TooLarge(message)
+        packed = request.content.total_compressed_bytes
+        if packed is not None and len(body) > MAX_PACKED * packed:
+            message = f"{packed} bytes become {len(body)}"
+            raise TooLarge(message)
         return bytes(body)
 
 

@@ -58,7 +58,7 @@ from federation.wire.activity import (
     parse_activity,
 )
 from federation.wire.activity_proof import has_proof
-from federation.wire.strictjson import JsonObject, parse
+from federation.wire.strictjson import JsonObject, parse, refuse_crumbs
 
 RECEIVED = "received"
 FOLLOWS_KEPT = 100
@@ -107,6 +107,7 @@ class Inbox:
     async def receive(self, request: Request, network: str | None = None) -> None:
         """Take down an activity, or raise the `FederationError` that refuses it."""
         limit, http = self._settings.activity_bytes, self._settings.allow_private_addresses
+        refuse_crumbs(request.body)
         document = parse(request.body, limit)
         activity = parse_activity(document, allow_http=http)
         await self._blocks.refuse(activity.actor)

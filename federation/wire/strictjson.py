@@ -16,6 +16,12 @@ JsonObject: TypeAlias = dict[str, Any]
 
 MAX_INTEGER = 2**53 - 1
 MAX_DEPTH = 32
+MAX_PIECES: Final = 49_152
+"""Commas and brackets of a document that anybody may send; a full page with 5 labels has 20,000."""
+
+MAX_OBJECTS: Final = 4_096
+"""Objects of such a document; they take the longest to read."""
+
 _CONTAINERS = frozenset({dict, list})
 _TYPES = _CONTAINERS | {str, int, bool, type(None)}
 _DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
@@ -36,6 +42,16 @@ def parse(data: bytes, max_bytes: int) -> JsonObject:
     if b"\\u" in data:  # only an escape can smuggle in a lone surrogate
         _refuse_lone_surrogates(value)
     return value
+
+
+def refuse_crumbs(data: bytes) -> None:
+    """Raise `TooLarge` for JSON of so many pieces that reading it takes long for its size.
+
+    256 KiB of empty objects, 400 bytes when packed, cost 0.1 s; what stands in strings counts too.
+    """
+    objects = data.count(b"{")
+    if objects > MAX_OBJECTS or objects + data.count(b"[") + data.count(b",") > MAX_PIECES:
+        raise TooLarge(f"the document has over {MAX_OBJECTS} objects, or {MAX_PIECES} pieces")
 
 
 def canonical(value: object, *, is_strict: bool = False) -> bytes:

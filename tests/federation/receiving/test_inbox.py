@@ -12,9 +12,11 @@ from cache.storage.feed_tables import followers, inbox, remote_actors
 from cache.verdict import Feed
 from federation.origin import Url
 from federation.receiving import queue as queue_module
+from federation.routes import MAX_PACKED
 from federation.signing.cavage import sign_request
 from federation.signing.keys import main_key_id
 from federation.wire import activity, composing
+from federation.wire.strictjson import MAX_OBJECTS, MAX_PIECES
 from tests.fakes.clock import Clock
 from tests.fakes.instance import pictures
 from tests.fakes.peer import reply, rsa_of
@@ -415,6 +417,38 @@ async def test_a_gzip_bomb_is_413(ours, peer):
     headers = {"Content-Type": "application/activity+json", "Content-Encoding": "gzip"}
     async with peer.session.post(f"{ours.base}/inbox", data=bomb, headers=headers) as answer:
         assert answer.status == 413
+
+
+def _packed_into(size, data):
+    """Return `data` as gzip of so many bytes; the name of a file in it takes up the rest."""
+    packed = gzip.compress(data, mtime=0)
+    name = b"x" * (size - len(packed) - 1) + b"\0"
+    return packed[:3] + b"\x08" + packed[4:10] + name + packed[10:]
+
+
+@pytest.mark.parametrize("more", [0, 1])
+async def test_a_body_is_packed_thirty_two_times_and_no_more(ours, peer, more):
+    """Else a few hundred bytes would cost as much as 256 KiB."""
+    body = _packed_into(1_000, b" " * (MAX_PACKED * 1_000 + more))
+    assert len(body) == 1_000
+    headers = {"Content-Type": "application/activity+json", "Content-Encoding": "gzip"}
+    async with peer.session.post(f"{ours.base}/inbox", data=body, headers=headers) as answer:
+        assert answer.status == (413 if more else 400)
+
+
+@pytest.mark.parametrize(
+    ("filler", "most"),
+    [(b"{},", MAX_OBJECTS - 1), (b"1,", MAX_PIECES - 6), (b"[],", (MAX_PIECES - 6) // 2)],
+)
+async def test_an_activity_of_many_small_pieces_is_refused_before_it_is_read(
+    ours, peer, filler, most
+):
+    """Unsigned, 256 KiB of empty objects stopped everything for 0.1 s."""
+    actor = peer.id.encode()
+    head = b'{"id":"%s#1","type":"Like","actor":"%s","object":1,"a":[' % (actor, actor)
+    fits = head + filler * most + b"1]}"
+    assert await _post(ours, peer, fits) == 202
+    assert await _post(ours, peer, head + filler * (most + 1) + b"1]}") == 413
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
