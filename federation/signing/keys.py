@@ -4,6 +4,7 @@ Decides how they are made, stored (PKCS #8 DER), shown (PEM, multikey) and named
 key never signs HTTP requests: peers would remember it as a bad key.
 """
 
+from functools import lru_cache
 from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -48,8 +49,12 @@ def to_der(key: RSAPrivateKey | Ed25519PrivateKey) -> bytes:
     return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 
 
+@lru_cache(maxsize=4)
 def rsa_from_der(der: bytes) -> RSAPrivateKey:
-    """Return the RSA key that `to_der` wrote; raises `ValueError` for anything else."""
+    """Return the RSA key that `to_der` wrote; raises `ValueError` for anything else.
+
+    Remembers the last few, for all of a key is checked, which takes tens of milliseconds.
+    """
     key = load_der_private_key(der, password=None)
     if not isinstance(key, RSAPrivateKey):
         raise ValueError("the stored key is not an RSA key")

@@ -16,18 +16,18 @@ _UNMOVED = {"remote_actors": ("fetched",)}
 _LEARNED = ("knocks",)
 """Tables of what our own fetches taught us, bounded, and of no weight in any decision."""
 
+_HELD = {
+    table.name: select(*(one for one in table.c if one.name not in _UNMOVED.get(table.name, ())))
+    for table in metadata.sorted_tables
+    if table.name not in _LEARNED
+}
+
 
 def held(ours):
     """Return every row of every table of the instance."""
 
     def read(conn):
-        rows = {}
-        for table in metadata.sorted_tables:
-            named = [one for one in table.c if one.name not in _UNMOVED.get(table.name, ())]
-            if table.name in _LEARNED:
-                continue
-            rows[table.name] = sorted(map(repr, conn.execute(select(*named))))
-        return rows
+        return {name: sorted(map(repr, conn.execute(query))) for name, query in _HELD.items()}
 
     return ours.store.read_now(read)
 
