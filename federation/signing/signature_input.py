@@ -20,6 +20,8 @@ from federation.signing.signature_header import MAX_COVERED, MAX_HEADER_CHARACTE
 
 MAX_LABELS: Final = 8
 """Signatures of one request."""
+MAX_PARAMETERS: Final = 2
+"""Components of a signature with parameters: for each a whole header is read by its grammar."""
 ALGORITHM: Final = "rsa-v1_5-sha256"
 NEEDED: Final = ("@method", "@target-uri")
 NOT_COVERED: Final = ("signature", "signature-input")  # RFC 9421, section 7.3.7
@@ -115,6 +117,8 @@ def _read_one(request: Request, label: str, member: Any, value: Any, now: int) -
 def _check_covered(request: Request, components: list[Any]) -> None:
     if len(components) > MAX_COVERED:
         raise BadSignature(f"the signature covers more than {MAX_COVERED} components")
+    if sum(bool(parameters) for _, parameters in components) > MAX_PARAMETERS:
+        raise BadSignature(f"more than {MAX_PARAMETERS} covered components have parameters")
     plain = {name for name, parameters in components if not parameters}
     needed = {*NEEDED, "content-digest"} if request.has_body else set(NEEDED)
     if not needed <= plain:
