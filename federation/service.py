@@ -181,9 +181,7 @@ class Federation:
 
     async def request(self, found: FoundFeed, defaults: PeerDefaults) -> str:
         """Ask to follow a feed that was found, and return the follow's state."""
-        if found.actor.origin == self._instance.base:  # our own verdicts would count twice
-            message = f"{found.handle} is a feed of this instance itself"
-            raise BadHandle(message)
+        self._check_other(found)
         if self._instance.retired is not None:
             message = "this instance has ended for good; it follows nobody"
             raise HasEnded(message)
@@ -192,7 +190,14 @@ class Federation:
     async def preview(self, name: str) -> Preview:
         """Return what the feed `name` (`clean@host` or URL) says of itself; asks for nothing."""
         parts = self.client, self.actors, self._settings
-        return await preview_feed(name, *parts, self._instance.id)
+        preview = await preview_feed(name, *parts, self._instance.id)
+        self._check_other(preview.found)
+        return preview
+
+    def _check_other(self, found: FoundFeed) -> None:
+        if found.actor.origin == self._instance.base:  # our own verdicts would count twice
+            message = f"{found.handle} is a feed of this instance itself"
+            raise BadHandle(message)
 
     async def unfollow(self, name: str) -> None:
         """End following the feed `name` (handle or actor id) and drop its verdicts."""

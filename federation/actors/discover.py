@@ -5,6 +5,7 @@ actor calls itself by the handle) and that the actor is the feed of a Fediverdic
 """
 
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from cache.verdict import Feed
 from federation.actors.actors import Actors
@@ -16,7 +17,7 @@ from federation.actors.webfinger import (
     parse_webfinger,
     webfinger_url,
 )
-from federation.client import Client
+from federation.client import AnsweredWith, Client
 from federation.errors import BadActor, BadHandle
 from federation.origin import netloc_of, parse_url
 from federation.outbound.media import Kind
@@ -61,5 +62,14 @@ async def find_feed(
 
 async def _ask(handle: Handle, client: Client, settings: FederationSettings) -> JsonObject:
     limit = settings.document_bytes
-    answer = await client.get(webfinger_url(handle), Kind.JRD, limit)
+    try:
+        answer = await client.get(webfinger_url(handle), Kind.JRD, limit)
+    except AnsweredWith as error:
+        if error.code != HTTPStatus.NOT_FOUND:
+            raise
+        host = netloc_of(handle.origin)
+        message = (
+            f"{host} knows nobody called {handle}; feeds are called clean@{host}, flagged@{host}"
+        )
+        raise BadHandle(message) from error
     return parse(answer.body, limit)

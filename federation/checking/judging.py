@@ -87,7 +87,10 @@ def read_document(look: Look, kind: media.Kind, max_bytes: int) -> JsonObject | 
 
 def judge_webfinger(document: JsonObject | str, handle: Handle, *, http: bool) -> Check | Url:
     """Return the actor that WebFinger names for a handle, or what is wrong."""
-    todo = f"WebFinger must answer for acct:{handle} with a link to the actor on the same host."
+    todo = (
+        f"Is {handle} spelled right? Feeds are called clean@HOST and flagged@HOST. If it is, "
+        f"WebFinger there must answer for acct:{handle} with a link to the actor on the same host."
+    )
     if isinstance(document, str):
         return failed(Name.WEBFINGER, document, todo)
     try:

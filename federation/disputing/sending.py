@@ -1,9 +1,9 @@
 """Disputing what a peer attests: which of its rows are held here, and the Flag that names them.
 
 Decides what may be disputed: rows that stand here, of a feed that we follow and that accepted us,
-and no more a day than a peer takes (`federation.disputes_per_day`). What comes of it shows in the
-peer's feed alone: the row is retracted, or it stays. Writes rows and deliveries in the caller's
-transaction, so that the CLI may call it while `serve` runs.
+no more a day than a peer takes (`federation.disputes_per_day`), and the same words about the same
+row once. What comes of it shows in the peer's feed alone: the row is retracted, or it stays. Writes
+rows and deliveries in the caller's transaction, so that the CLI may call it while `serve` runs.
 """
 
 import secrets
@@ -86,9 +86,13 @@ def send_dispute(
 ) -> list[Url]:
     """Send one Flag that names `rows`, of one feed, and return their ids.
 
-    Raises `TooManyDisputes` past what the peer takes within a day.
+    Rows that were disputed in the same words already are left out. Raises `TooManyDisputes` past
+    what the peer takes within a day.
     """
-    rows, now = rows[:MAX_DISPUTED], instance.clock()
+    words, now = plain(text), instance.clock()
+    rows = [row for row in rows if not _was_sent(conn, target, row, words)][:MAX_DISPUTED]
+    if not rows:
+        return []
     c = disputes.c
     today = (c.origin == target.origin) & (c.is_ours == 1) & (c.created > now - _SECONDS_PER_DAY)
     limit = settings.disputes_per_day
@@ -99,11 +103,17 @@ def send_dispute(
     ids = [
         attestation_url(target.origin, row.name.feed, row.name.epoch, row.name.seq) for row in rows
     ]
-    words = plain(text)
     conn.execute(disputes.insert(), [_values(activity_id, target, row, words, now) for row in rows])
     flag = build_flag(activity_id, instance.id, target.actor_id, ids, words)
     enqueue(conn, target.inbox, flag, now)
     return ids
+
+
+def _was_sent(conn: Connection, target: Target, row: Held, text: str) -> bool:
+    c, name = disputes.c, row.name
+    place = (c.feed == int(name.feed)) & (c.epoch == name.epoch) & (c.seq == name.seq)
+    mine = (c.origin == target.origin) & (c.is_ours == 1) & (c.text == text)
+    return conn.execute(select(c.id).where(place, mine).limit(1)).first() is not None
 
 
 def _values(activity_id: str, target: Target, row: Held, text: str, now: int) -> dict[str, object]:

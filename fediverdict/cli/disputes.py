@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from federation.addresses import attestation_url
 from federation.disputing.listing import Dispute, list_disputes
 from federation.disputing.names import parse_name
 from federation.disputing.sending import (
@@ -34,19 +35,29 @@ _LIMIT = click.IntRange(min=1, max=10_000)
 @click.argument("peer")
 @click.argument("what", metavar="ATTESTATION|IMAGE")
 @click.option("--text", default="", help="Why, in plain words; the peer's admin reads them.")
+@json_option
 @pass_context
-def dispute(context: Context, peer: str, what: str, text: str) -> None:
+def dispute(context: Context, peer: str, what: str, text: str, as_json: bool) -> None:
     """Tell PEER that it is wrong about IMAGE (a file or a SHA-256), or an ATTESTATION (its id).
 
     The feed that says so must be followed. `serve` sends it; if a person there agrees, the row is
-    retracted.
+    retracted. The same words about the same row are sent once.
     """
     if len(plain(text).encode()) > MAX_DISPUTE_BYTES:
         raise UsageError(f"--text has at most {MAX_DISPUTE_BYTES} bytes")
     origin = Origin(context.store.read_now(find_peer, peer).origin)
     rows = _rows(context, origin, what)
-    for url in asyncio.run(_send(context, origin, rows, text)):
+    sent = asyncio.run(_send(context, origin, rows, text))
+    left = [url for url in (_url(origin, row) for row in rows) if url not in sent]
+    if as_json:
+        print_json({"disputed": sent, "left": left})
+        return
+    for url in sent:
         click.echo(f"disputed {url}")
+    for url in left:
+        click.echo(
+            f"not sent: {url} was disputed in these words, or is past what one message holds"
+        )
 
 
 @click.command()
@@ -65,6 +76,11 @@ def disputes(context: Context, limit: int, as_json: bool) -> None:
         print_table(
             ("direction", "peer", "state", "case", "when", "about", "text"), map(_row, found)
         )
+
+
+def _url(origin: Origin, row: Held) -> Url:
+    name = row.name
+    return attestation_url(origin, name.feed, name.epoch, name.seq)
 
 
 def _rows(context: Context, origin: Origin, what: str) -> list[Held]:

@@ -72,6 +72,7 @@ def peer_row(peer: Peer, feeds: Iterable[FeedState]) -> tuple[object, ...]:
 
 def feed_words(feed: FeedState) -> str:
     """Return how far a feed was read."""
-    read = time.strftime("%H:%M:%SZ", time.gmtime(feed.pulled)) if feed.pulled else "never"
+    when = time.gmtime(feed.pulled) if feed.pulled else None
+    read = time.strftime("%Y-%m-%d %H:%MZ", when) if when else "never"
     words = f"{feed.feed.name.lower()} {feed.state}, page {feed.page}, read {read}"
     return f"{words}, last error: {feed.error}" if feed.error else words

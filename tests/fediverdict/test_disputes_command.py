@@ -106,11 +106,22 @@ def test_a_feed_that_is_not_followed_would_not_listen(run, reachable, store, hel
 
 
 def test_no_more_is_sent_a_day_than_a_peer_takes(run, reachable, store, held):
-    for _ in range(20):
-        assert run("peers", "dispute", held.base, name(held), config=reachable).code == 0
+    for number in range(20):
+        dispute = ("peers", "dispute", held.base, name(held), "--text", str(number))
+        assert run(*dispute, config=reachable).code == 0
     done = run("peers", "dispute", held.base, name(held), config=reachable)
     assert (done.code, "20 disputes within a day" in done.err) == (3, True)
     assert len(sent(store)) == 20
+
+
+def test_the_same_words_about_the_same_row_are_sent_once(run, reachable, store, held):
+    dispute = ("peers", "dispute", held.base, name(held), "--text", "a comic")
+    first, again = (run(*dispute, "--json", config=reachable) for _ in range(2))
+    assert json.loads(first.out) == {"disputed": [name(held)], "left": []}
+    assert json.loads(again.out) == {"disputed": [], "left": [name(held)]}
+    said = run(*dispute, config=reachable)
+    assert (said.code, said.out.startswith(f"not sent: {name(held)} was disputed")) == (0, True)
+    assert len(sent(store)) == 1 == len(rows(store, disputes))
 
 
 @pytest.mark.parametrize(("size", "code"), [(2_048, 0), (2_049, 2)])

@@ -79,6 +79,8 @@ def test_a_feed_shows_cursor_lag_error_and_next_try(run, config, store):
     assert "read to page 3 of epoch abababab, its head page 5 of epoch abababab" in shown.out
     assert "2 pages are missing, up to 10 min behind" in shown.out
     assert "last read 2023-11-14T22:13:20Z, next try 20" in shown.out
+    listed = run("peers", "list", config=config).out
+    assert "page 3, read 2023-11-14 22:13Z" in listed  # which may be long ago
     assert "last error (2 in a row): the peer \\x1b[31m could not be asked" in shown.out
     [feed] = json.loads(run("peers", "show", PEER, "--json", config=config).out)["feeds"]
     assert (feed["lag"]["pages"], feed["next_try"], feed["failed_tries"]) == (2, soon, 2)

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from aiohttp import web
 
 from cache.settings import PeerDefaults
 from cache.verdict import Feed
@@ -33,6 +34,17 @@ async def test_a_feed_is_found_by_handle_and_by_url(ours, peer, form):
 async def test_what_is_no_handle_is_said_in_one_sentence(ours, text):
     with pytest.raises(FederationError, match=r"a handle looks like clean@example\.com"):
         await find(ours, text)
+
+
+async def test_a_misspelt_handle_is_said_to_be_nobody_and_the_right_ones_are_named(ours, peer):
+    async def nobody(_request):
+        return web.Response(status=404)
+
+    peer.answers["/.well-known/webfinger"] = nobody
+    host = f"127.0.0.1:{peer.port}"
+    said = f"{host} knows nobody called clen@{host}; feeds are called clean@{host}, flagged@{host}"
+    with pytest.raises(FederationError, match=said):
+        await find(ours, f"clen@{host}")
 
 
 async def test_the_instance_actor_is_not_a_feed(ours, peer):

@@ -74,6 +74,8 @@ async def test_a_retraction_in_the_page_of_its_target_frees_it(alpha, beta):
 async def test_an_instance_does_not_follow_itself(alpha):
     with pytest.raises(FederationError, match="this instance itself"):
         await alpha.federation.follow(f"clean@127.0.0.1:{alpha.port}", PeerDefaults())
+    with pytest.raises(FederationError, match="this instance itself"):  # before anybody is asked
+        await alpha.federation.preview(f"clean@127.0.0.1:{alpha.port}")
 
 
 async def test_a_follower_that_was_down_catches_up_by_itself(alpha, beta, clock):
