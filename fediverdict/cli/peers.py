@@ -34,11 +34,15 @@ for command in (dispute, disputes):
 
 @peers.command()
 @click.argument("feed", metavar="HANDLE")
+@json_option
 @pass_context
-def unfollow(context: Context, feed: str) -> None:
+def unfollow(context: Context, feed: str, as_json: bool) -> None:
     """End following a feed (handle or URL, as `peers list --json` shows) and drop its verdicts."""
     asyncio.run(_unfollow(context, feed))
-    click.echo(f"{feed} is followed no more")
+    if as_json:
+        print_json({"feed": feed, "state": None})
+    else:
+        click.echo(f"{feed} is followed no more")
 
 
 async def _unfollow(context: Context, feed: str) -> None:
