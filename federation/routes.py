@@ -154,7 +154,7 @@ class Routes:
             if len(body) > self._activity_bytes:
                 message = f"an activity has at most {self._activity_bytes} bytes"
                 raise TooLarge(message)
-        packed = request.content.total_compressed_bytes
+        packed = request.content.total_compressed_bytes if body else None
         if packed is not None and len(body) > MAX_PACKED * packed:
             message = f"{packed} bytes become {len(body)}"
             raise TooLarge(message)

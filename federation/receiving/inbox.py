@@ -10,6 +10,9 @@ cheapest first:
     asked for (`expecting.py`) -> proof of an inline page verified ->
     de-duplicate on (actor's origin, id) -> row stored
 
+Actors that we have to do with by their own wish alone (a Follow that the admin has not approved)
+take a quarter of the rows that may wait, for what they send may never be acted on.
+
 What is refused costs no write, and no read up to the signature but a bounded number; of it only
 a count stays (`refusals.py`). What a flood may take from others is decided in `shedding.py`.
 """
@@ -37,11 +40,11 @@ from federation.origin import origin_of
 from federation.outbound.blocking import Blocks
 from federation.receiving.bodies import Bodies
 from federation.receiving.expecting import is_expected
-from federation.receiving.known import KnownActors
+from federation.receiving.known import PEERS, KnownActors, is_peer
 from federation.receiving.network import network_of
 from federation.receiving.refusals import Refusals
 from federation.receiving.sender import is_signed, sender_of
-from federation.receiving.shedding import Shedding
+from federation.receiving.shedding import SHARES, Shedding
 from federation.receiving.signed import SignedActivity
 from federation.settings import FederationSettings
 from federation.signing.identity import Scheme
@@ -191,7 +194,13 @@ def take_down(
 ) -> None:
     """Store the activity once; raises `TooManyRequests` when too many rows wait already."""
     activity, origin = signed.activity, signed.actor.origin
+    if isinstance(activity, UpdateActor | DeleteActor) and _waits(conn, activity):
+        return
     is_theirs = inbox.c.origin == origin
+    if not is_peer(conn, origin):
+        of_strangers = is_received & inbox.c.origin.not_in(PEERS)
+        limit = max(1, settings.inbox_rows // SHARES)
+        _check_room(conn, of_strangers, limit, "activities of strangers wait")
     _check_room(conn, is_received, settings.inbox_rows, "activities wait to be acted on")
     _check_room(
         conn, is_received & is_theirs, settings.inbox_rows_per_host, f"activities of {origin} wait"
@@ -209,6 +218,14 @@ def take_down(
         state=RECEIVED,
     )
     conn.execute(row.on_conflict_do_nothing(index_elements=["origin", "activity_id"]))
+
+
+def _waits(conn: Connection, activity: UpdateActor | DeleteActor) -> bool:
+    """Tell whether an actor said the same of itself before, which is not acted on yet."""
+    c, kind = inbox.c, type(activity).__name__
+    theirs = (c.origin == origin_of(activity.actor)) & (c.actor_id == activity.actor)
+    same = select(c.id).where(is_received, theirs, c.kind == kind).limit(1)
+    return conn.execute(same).first() is not None
 
 
 def _check_room(conn: Connection, which: ColumnElement[bool], limit: int, what: str) -> None:

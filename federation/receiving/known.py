@@ -11,12 +11,19 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, union_all
 
 from cache.storage.database import Store
-from cache.storage.feed_tables import remote_actors
+from cache.storage.feed_tables import followers, follows, remote_actors
+from cache.storage.tables import issuers
+from federation.following.inboxes import APPROVED
 
 LOOKUPS_PER_SECOND: Final = 20
+PEERS: Final = union_all(
+    select(followers.c.origin).where(followers.c.state == APPROVED),
+    select(issuers.c.origin).join(follows, follows.c.issuer_id == issuers.c.id),
+)
+"""The origins that the admin said yes to: of approved followers, and of feeds that we follow."""
 
 _Stamp = tuple[int, int | None]  # how many rows there are, and the id of the newest
 
@@ -60,6 +67,12 @@ class KnownActors:
             self._second, self._lookups = second, 0
         self._lookups += 1
         return self._lookups <= LOOKUPS_PER_SECOND
+
+
+def is_peer(conn: Connection, origin: str) -> bool:
+    """Tell whether an origin is one of `PEERS`."""
+    named = PEERS.subquery()
+    return conn.execute(select(named.c.origin).where(named.c.origin == origin)).first() is not None
 
 
 def _stamp(conn: Connection) -> _Stamp:

@@ -1,6 +1,7 @@
 """Acting on what was received: side by side, each actor in order, and nothing lost by a kill."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -8,6 +9,7 @@ from cache.storage.feed_tables import followers, inbox
 from federation.receiving.queue import ROWS_A_TURN
 from federation.wire import activity, composing
 from tests.fakes.instance import pictures
+from tests.fakes.peer import reply
 
 
 @pytest.fixture
@@ -108,3 +110,41 @@ async def test_so_many_ids_are_kept_and_the_oldest_go_first(ours, peer):
     await ours.settle()
     await ours.federation.queue.tidy()
     assert [row.activity_id for row in ours.rows(inbox)] == follows[1:]
+
+
+# --- who waits for ever ----------------------------------------------------------------------
+async def asking(peer, ours, name):
+    """Return an actor of the peer that asked to follow, and waits for the admin."""
+    actor = f"{peer.base}/{name}"
+
+    async def document(_request):
+        return reply(json.loads(json.dumps(peer.document("actor")).replace(peer.id, actor)))
+
+    peer.answers[f"/{name}"] = document
+    follow = composing.build_follow(f"{actor}#follow", actor, ours.feed_id())
+    assert await peer.send(ours, follow) == 202
+    await ours.settle()
+    return actor
+
+
+def end_of(actor, number=0):
+    return {"type": "Delete", "actor": actor, "object": actor, "id": f"{actor}#end-{number}"}
+
+
+async def test_an_actor_that_says_again_that_it_ends_waits_once(ours, peer):
+    actor = await asking(peer, ours, "a")
+    assert [await peer.send(ours, end_of(actor, n)) for n in range(5)] == [202] * 5
+    assert [row.kind for row in ours.rows(inbox) if row.state == "received"] == ["DeleteActor"]
+
+
+async def test_strangers_that_wait_for_ever_leave_room_for_peers(ours, peer, third):
+    """Followers that nobody approved filled the queue with what could not be acted on."""
+    await ours.follow(third)
+    actors = [await asking(peer, ours, name) for name in "abc"]
+    await ours.stop()
+    ours.change(inbox_rows=8)
+    await ours.start()
+    statuses = [await peer.send(ours, end_of(actor)) for actor in actors]
+    assert statuses == [202, 202, 429]  # a quarter
+    pages = [third.publish([third.row(name)]) for name in "abcdef"]
+    assert [await third.create(ours, page) for page in pages] == [202] * 6
