@@ -64,6 +64,20 @@ def free(
     return pictures, missing
 
 
+def pictures_at(
+    connection: Connection, issuer_id: int, feed: Feed, places: Sequence[Place]
+) -> dict[Place, bytes]:
+    """Return which picture (sha256) a row stands on, of each of the places where one does."""
+    v, found = verdicts.c, dict[Place, bytes]()
+    for epoch in sorted({epoch for epoch, _ in places}):
+        for seqs in batches([seq for of_epoch, seq in places if of_epoch == epoch]):
+            rows = select(v.seq, images.c.sha256).join(images, images.c.id == v.image_id)
+            here = [v.issuer_id == issuer_id, v.feed == int(feed), v.epoch == epoch]
+            standing = connection.execute(rows.where(*here, v.seq.in_(seqs)))
+            found |= {(epoch, row.seq): bytes(row.sha256) for row in standing}
+    return found
+
+
 def free_provisional(
     connection: Connection, issuer_id: int, feed: Feed, hashes: Sequence[bytes]
 ) -> set[int]:

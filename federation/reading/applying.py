@@ -8,12 +8,14 @@ have replaced or freed rows that stand again, so the feed is read anew (`place.r
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, select
 
 from cache.memory.peer_rows import Place, record_attestations
 from cache.memory.record import pipeline_row
+from cache.memory.retractions import pictures_at
 from cache.storage.feed_tables import follow_snapshots
 from cache.verdict import Feed, Verdict
 from federation.origin import Origin
@@ -24,6 +26,9 @@ from federation.wire.merged import VerifiedRun
 from federation.wire.page import AttestationPage, VerifiedPage
 from federation.wire.row import Attestation, Retraction
 from federation.wire.strictjson import JsonObject
+
+_Freed = tuple[Place, int]
+"""A place that is freed, and how many rows came before in the same pages."""
 
 APPLIED: Final = (Step.NEXT, Step.NEW_EPOCH)
 
@@ -40,7 +45,10 @@ class _Run:
     @property
     def signed(self) -> Signed:
         digests = {page.head.page: page.digest for page in self.pages}
-        return Signed(self.pages[0].head.epoch, digests, self.document)
+        first = self.pages[0].head
+        if first.previous_digest is not None:  # it signs what came before as well
+            digests[first.page - 1] = first.previous_digest
+        return Signed(first.epoch, digests, self.document)
 
 
 def apply_page(
@@ -135,27 +143,28 @@ def _record(
 ) -> None:
     for description in _pipelines(pages):
         pipeline_row(conn, description)
-    rows, freed = _in_order(pages, origin, now)
-    record_attestations(
+    told, freed = _in_order(pages, origin, now)
+    gone = _said_anew(told, freed) if freed else set()
+    rows = [row for row in told if (row.epoch, row.seq) not in gone] if gone else told
+    record = partial(
+        record_attestations,
         conn,
         issuer_id=follow.issuer_id,
         feed=pages[0].head.feed,
         follow_id=follow.id,
-        rows=rows,
-        retractions=freed,
         now=now,
     )
+    if first := _freed_before(conn, follow, told, freed):
+        record(rows=(), retractions=sorted(first))
+    record(rows=rows, retractions=[place for place, _ in freed if place not in gone | first])
 
 
 def _in_order(
     pages: Sequence[AttestationPage], origin: Origin, now: int
-) -> tuple[list[Verdict], list[Place]]:
-    """Return the rows to store, and then the places to free, as if page by page.
-
-    A row that is taken back and then said anew must not stand in the way of what came later.
-    """
+) -> tuple[list[Verdict], list[_Freed]]:
+    """Return the rows of pages and the places that they free."""
     rows: list[Verdict] = []
-    freed: list[tuple[Place, int]] = []  # and how many rows came before
+    freed: list[_Freed] = []
     for page in pages:
         epoch, feed = page.head.epoch, page.head.feed
         for seq, row in enumerate(page.rows, start=page.head.first_seq):
@@ -163,19 +172,39 @@ def _in_order(
                 freed.append(((row.epoch, row.seq), len(rows)))
             elif type(row) is Attestation and row.expires > now:
                 rows.append(verdict_of(row, origin, feed, (epoch, seq)))
-    gone = _said_anew(rows, freed) if freed else set()
-    kept = [row for row in rows if (row.epoch, row.seq) not in gone] if gone else rows
-    return kept, [place for place, _ in freed if place not in gone]
+    return rows, freed
 
 
 def _said_anew(
-    rows: Sequence[Verdict], freed: Sequence[tuple[Place, int]]
+    rows: Sequence[Verdict], freed: Sequence[_Freed]
 ) -> set[tuple[str | None, int | None]]:
-    """Return the places of rows that are freed among these very pages, and said anew after that."""
+    """Return the places of rows that are freed among these very pages, and said anew after that.
+
+    They must not stand in the way of what came later.
+    """
     at = {(row.epoch, row.seq): place for place, row in enumerate(rows)}
     last = {_key(row): place for place, row in enumerate(rows)}
     return {
         place for place, before in freed if place in at and last[_key(rows[at[place]])] >= before
+    }
+
+
+def _freed_before(
+    conn: Connection, follow: Row[Any], rows: Sequence[Verdict], freed: Sequence[_Freed]
+) -> set[Place]:
+    """Return the places to free before the rows are stored: their pictures are spoken of later.
+
+    What stands there may have been issued later than what takes its place (a clock that went back).
+    """
+    last = {row.sha256: place for place, row in enumerate(rows)}
+    followed = [(place, before) for place, before in freed if before < len(rows)]
+    standing = pictures_at(
+        conn, follow.issuer_id, Feed(follow.feed), [place for place, _ in followed]
+    )
+    return {
+        place
+        for place, before in followed
+        if place in standing and last.get(standing[place], -1) >= before
     }
 
 

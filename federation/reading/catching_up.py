@@ -16,7 +16,7 @@ from sqlalchemy import Connection, select
 from cache.storage.database import Store
 from cache.storage.feed_tables import follows
 from federation.client import AnsweredWith
-from federation.errors import BadPage
+from federation.errors import BadPage, BadProof
 from federation.instance import Instance
 from federation.reading import snapshots
 from federation.reading.applying import APPLIED, apply_merged, apply_page
@@ -201,9 +201,18 @@ class CatchingUp:
 
     # --- snapshots ---------------------------------------------------------------------------
     async def _begun(self) -> Manifest | None:
-        """Return the manifest of the snapshot that is being read, verified again."""
+        """Return the manifest of the snapshot that is being read, verified again.
+
+        Under a key that does not count any more, none of what was read of it stays.
+        """
         row = await self._store.read(snapshots.begun, self._id)
-        return None if row is None else await self._fetch.verified(json.loads(row.manifest))
+        if row is None:
+            return None
+        try:
+            return await self._fetch.verified(json.loads(row.manifest))
+        except BadProof:
+            await self._store.write(restart, self._id)
+            return None
 
     async def _manifest(self, head: OutboxHead) -> Manifest | None:
         """Return the newest manifest; None where there is none, but every page instead."""
@@ -234,11 +243,11 @@ class CatchingUp:
         return Turn.MORE
 
     async def _part(self, manifest: Manifest, number: int) -> VerifiedPart:
-        """Return a part; where the feed has a newer snapshot now, that one is begun next."""
+        """Return a part; where the feed has another snapshot now, that one is begun next."""
         try:
             return await self._fetch.part(manifest, number)
-        except AnsweredWith as error:
-            if error.code in MISSING:
+        except (AnsweredWith, BadPage) as error:
+            if isinstance(error, BadPage) or error.code in MISSING:
                 await self._store.write(snapshots.give_up, self._id)
             raise
 

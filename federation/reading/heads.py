@@ -87,12 +87,19 @@ def _is_followed(conn: Connection, feed_id: str) -> bool:
 
 
 def _verified(known: Iterable[tuple[JsonObject, RemoteActor]], now: int) -> Iterator[VerifiedHead]:
-    """Yield the heads that their feeds signed; others say nothing of a feed."""
+    """Yield the heads that their feeds signed; others say nothing of a feed.
+
+    Nor does one under a key that was revoked since: whoever stole it signs heads of old pages too.
+    """
     for document, actor in known:
         try:
-            yield verify_head(document, actor, now)
+            head = verify_head(document, actor, now)
         except FederationError as error:
             _log.info("%s: %s", actor.id, error, extra={"action": "head_refused"})
+            continue
+        key = actor.proof_keys[head.key_id]
+        if key.revoked is None and key.revoked_from is None:
+            yield head
 
 
 def _note_all(conn: Connection, heads: Sequence[VerifiedHead], now: int) -> None:

@@ -3,7 +3,8 @@
 Decides which pages those are: all under the key, but for those of the epoch and before the page
 that `revokedFrom` names. What they replaced or freed stands again, so the feed is read anew, and
 their digests are forgotten: whoever stole the key signed them, and the issuer tells no second story
-by telling its own.
+by telling its own. So it is with the rows of a snapshot that is being read, whose manifest such a
+key signed: no page of them is remembered yet.
 """
 
 import json
@@ -11,7 +12,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, or_, select, update
 
-from cache.storage.feed_tables import ahead_pages, follows, remote_pages
+from cache.storage.feed_tables import ahead_pages, follow_snapshots, follows, remote_pages
+from cache.storage.tables import verdicts
 from federation.actors.remote_actor import RemoteActor
 from federation.following.follow import by_actor
 from federation.reading.place import restart
@@ -21,7 +23,8 @@ from federation.wire.proof import ProofKey
 def withdraw_revoked(conn: Connection, actor: RemoteActor) -> int:
     """Withdraw what was read of the feed `actor` under keys that do not count there any more.
 
-    Returns how many pages those were; without any, nothing changes.
+    Returns how many pages those were, a snapshot that is being read among them; without any,
+    nothing changes.
     """
     follow = by_actor(conn, actor.id)
     revoked = [key for key in actor.proof_keys.values() if _is_revoked(key)]
@@ -31,6 +34,7 @@ def withdraw_revoked(conn: Connection, actor: RemoteActor) -> int:
     pages = remote_pages.c.follow_id == follow.id
     gone = and_(pages, or_(*(_under(key) for key in revoked)))
     count = conn.execute(delete(remote_pages).where(gone)).rowcount
+    count += _holds_parts(conn, follow, revoked)
     if count:
         restart(conn, follow.id)
         conn.execute(update(follows).where(follows.c.id == follow.id).values(next_try=0))
@@ -54,6 +58,26 @@ def _counts(key: ProofKey, epoch: str, page: int) -> bool:
     return key.revoked_from is not None and (
         key.revoked_from[0] == epoch and page < key.revoked_from[1]
     )
+
+
+def _holds_parts(conn: Connection, follow: Row[Any], revoked: list[ProofKey]) -> bool:
+    """Tell whether parts are here of a snapshot that was signed by a key that does not count.
+
+    Of one that was given up before any page was read, nobody knows by which.
+    """
+    c = follow_snapshots.c
+    text = conn.scalar(select(c.manifest).where(c.follow_id == follow.id))
+    if text is None:
+        return follow.epoch is None and _has_rows(conn, follow)
+    manifest, signer = json.loads(text), _key_of(text)
+    keys = [key for key in revoked if key.id == signer]
+    return any(not _counts(key, manifest["epoch"], manifest["throughPage"]) for key in keys)
+
+
+def _has_rows(conn: Connection, follow: Row[Any]) -> bool:
+    c = verdicts.c
+    mine = [c.issuer_id == follow.issuer_id, c.feed == follow.feed, c.seq.is_not(None)]
+    return conn.execute(select(c.id).where(*mine).limit(1)).first() is not None
 
 
 def _forget_ahead(conn: Connection, follow: Row[Any], revoked: list[ProofKey]) -> None:

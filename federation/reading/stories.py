@@ -2,9 +2,10 @@
 
 Decides only between documents that were verified already: pages, merged pages, heads, manifests of
 snapshots. All of them name pages by their digests, which do not cover the proof, so that a rotated
-key, a replay or a merged page never differs. What differs within one epoch and number is evidence,
-whatever way it came: both documents are kept, the issuer's weights fall to 0, its feed is read no
-further, and the admin is asked. Nothing that the peer sends undoes it; `resume` does.
+key, a replay or a merged page never differs; a page also names the one it follows. What differs
+within one epoch and number is evidence, whatever way it came: both documents are kept, the issuer's
+weights fall to 0, its feed is read no further, and the admin is asked. Nothing that the peer sends
+undoes it; `resume` does.
 
 Of the first story the page itself is not held any more. Its digest and its proof are, and
 eddsa-jcs-2022 signs the very hash that the digest names: so the record proves what was signed.

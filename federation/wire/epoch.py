@@ -1,9 +1,12 @@
-"""Epochs: 128 random bits that name one history of a feed, in lower-case hex."""
+"""Epochs, 128 random bits in lower-case hex that name one history of a feed, and their pages."""
 
 import string
 from typing import Final
 
 DIGITS: Final = 32
+MAX_PAGE: Final = 2**31 - 1
+"""The highest number of a page: what the columns of all databases hold."""
+
 _HEX_DIGITS: Final = frozenset(string.digits + "abcdef")
 
 

@@ -17,6 +17,7 @@ from federation.context import PAGE_CONTEXT
 from federation.errors import BadPage, WrongOrigin
 from federation.origin import Origin, Url
 from federation.wire import proof
+from federation.wire.epoch import MAX_PAGE
 from federation.wire.feed_document import (
     check_revoked,
     read_digest,
@@ -80,7 +81,7 @@ def verify_head(document: JsonObject, actor: RemoteActor, now: int) -> VerifiedH
     name = PageName(
         actor.id,
         read_epoch(document),
-        read_number(document.get("page"), "page"),
+        read_number(document.get("page"), "page", 1, MAX_PAGE),
         read_digest(document.get("digestMultibase"), "digestMultibase"),
         read_published(document, now),
     )

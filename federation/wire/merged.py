@@ -18,6 +18,7 @@ from federation.context import FEED_CONTEXT
 from federation.errors import BadPage
 from federation.origin import Origin, Url
 from federation.wire import proof
+from federation.wire.epoch import MAX_PAGE
 from federation.wire.feed_document import (
     check_revoked,
     read_digest,
@@ -105,9 +106,9 @@ def verify_merged(document: JsonObject, actor: RemoteActor, now: int) -> Verifie
 def _heads(document: JsonObject, feed_id: Url, feed: Feed, now: int) -> Iterator[PageHead]:
     """Yield where each page stands; raises `BadPage` unless they fit each other."""
     epoch, listed = read_epoch(document), _listed(document, now)
-    first = read_number(document.get("firstPage"), "firstPage")
+    first = read_number(document.get("firstPage"), "firstPage", 1, MAX_PAGE)
     last = first + len(listed) - 1
-    read_number(document.get("lastPage"), "lastPage", last, last)
+    read_number(document.get("lastPage"), "lastPage", last, min(last, MAX_PAGE))
     if (first - 1) // BLOCK_PAGES != (last - 1) // BLOCK_PAGES:
         raise BadPage(f"a run lies within a block of {BLOCK_PAGES} pages")
     first_seq, before = parse_first_seq(document, first), parse_previous(document, epoch, first)

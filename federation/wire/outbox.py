@@ -11,7 +11,7 @@ from federation import addresses
 from federation.context import ACTIVITYSTREAMS, FEED_TERMS, LABEL_PREFIX
 from federation.errors import BadRequest, WrongOrigin
 from federation.origin import Url
-from federation.wire.epoch import is_epoch
+from federation.wire.epoch import MAX_PAGE, is_epoch
 from federation.wire.graph import refuse_tricks
 from federation.wire.multibase import is_digest
 from federation.wire.page_tables import parse_labels, parse_pipelines
@@ -81,7 +81,7 @@ def parse_outbox(document: JsonObject, feed_id: Url, outbox: Url) -> OutboxHead 
         raise BadRequest("the outbox names no epoch")
     if not isinstance(digest, str) or not is_digest(digest):
         raise BadRequest("the outbox names no digest")
-    if type(first) is not int or type(last) is not int or not 1 <= first <= last <= MAX_INTEGER:
+    if type(first) is not int or type(last) is not int or not 1 <= first <= last <= MAX_PAGE:
         raise BadRequest("the outbox names no first and last page")
     signed = document.get("head")
     return OutboxHead(

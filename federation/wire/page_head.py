@@ -11,7 +11,7 @@ from federation.addresses import page_url
 from federation.errors import BadPage, BadRequest
 from federation.origin import Url
 from federation.wire import multibase
-from federation.wire.epoch import is_epoch
+from federation.wire.epoch import MAX_PAGE, is_epoch
 from federation.wire.strictjson import MAX_INTEGER, JsonObject
 from federation.wire.times import from_rfc3339, to_rfc3339
 
@@ -66,7 +66,7 @@ def parse_head(document: JsonObject, feed: Feed, now: int) -> PageHead:
     """Return where a page stands; raises `BadPage`."""
     if document.get("type") != TYPES or document.get("wire") != WIRE:
         raise BadPage("the document is not an attestation page of wire format 1")
-    epoch, page = document.get("epoch"), _positive(document, "page")
+    epoch, page = document.get("epoch"), _positive(document, "page", MAX_PAGE)
     if not isinstance(epoch, str) or not is_epoch(epoch):
         raise BadPage("the page's epoch is not 32 hexadecimal digits")
     feed_id = document.get("attributedTo")
@@ -98,10 +98,10 @@ def parse_previous(
     return _previous_digest(document, page), _previous_epoch(document, epoch, page)
 
 
-def _positive(document: JsonObject, name: str) -> int:
+def _positive(document: JsonObject, name: str, most: int = MAX_INTEGER) -> int:
     value = document.get(name)
-    if type(value) is not int or not 1 <= value <= MAX_INTEGER:
-        raise BadPage(f"{name} is not a number from 1")
+    if type(value) is not int or not 1 <= value <= most:
+        raise BadPage(f"{name} is not a number from 1 to {most}")
     return value
 
 
@@ -133,6 +133,6 @@ def _previous_epoch(document: JsonObject, epoch: str, page: int) -> EpochEnd | N
     if page != 1 or not isinstance(value, dict) or value.keys() != {"epoch", "page"}:
         raise BadPage("previousEpoch stands on a later page, or is not an epoch and a page")
     name, last = value["epoch"], value["page"]
-    if not is_epoch(name) or name == epoch or type(last) is not int or last < 0:
+    if not is_epoch(name) or name == epoch or type(last) is not int or not 0 <= last <= MAX_PAGE:
         raise BadPage("previousEpoch is not another epoch and its last page")
     return EpochEnd(name, last)

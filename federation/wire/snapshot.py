@@ -20,6 +20,7 @@ from federation.errors import BadPage
 from federation.origin import Origin, Url
 from federation.wire import columns, proof
 from federation.wire.attestation import Place
+from federation.wire.epoch import MAX_PAGE
 from federation.wire.feed_document import (
     check_kind,
     check_revoked,
@@ -173,7 +174,7 @@ def verify_manifest(document: JsonObject, actor: RemoteActor, now: int) -> Verif
     if document.get("id") != snapshot_url(actor.id):
         raise BadPage("the manifest's id is not that of its feed's snapshot")
     epoch = read_epoch(document)
-    through = read_number(document.get("throughPage"), "throughPage")
+    through = read_number(document.get("throughPage"), "throughPage", 1, MAX_PAGE)
     check_revoked(key, epoch, through)
     snapshot = Snapshot(
         actor.id,
@@ -249,7 +250,9 @@ def _previous_epochs(document: JsonObject, epoch: str) -> tuple[EpochEnd, ...]:
 def _end(item: object) -> EpochEnd:
     if not isinstance(item, list) or len(item) != 2:
         raise BadPage("a previous epoch is not an epoch and its last page")
-    return EpochEnd(read_epoch({"epoch": item[0]}), read_number(item[1], "the last page"))
+    return EpochEnd(
+        read_epoch({"epoch": item[0]}), read_number(item[1], "the last page", 1, MAX_PAGE)
+    )
 
 
 def _check_place(document: JsonObject, snapshot: Snapshot, named: PartName, number: int) -> None:
