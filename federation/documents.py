@@ -2,7 +2,8 @@
 
 Decides who may read pages, snapshots and single attestations: an approved follower of that very
 feed, by a signed GET. Everyone else gets `NotFound`, whether there is something or not, and nothing
-is fetched for strangers.
+is fetched for strangers but the actor of a follower in whose name they sign wrongly, once in
+`key_refetch_seconds`: it may have a new key.
 """
 
 from sqlalchemy import Connection, select
@@ -104,7 +105,8 @@ class Documents:
         actor_id = None if feed is None else await self._reader(request, feed)
         if feed is None or actor_id is None:
             raise NotFound("no approved follower of this feed asks")
-        return Reader(actor_id, feed, takes_gzip(headers_of(request).get("accept-encoding", "")))
+        encodings = headers_of(request, single=()).get("accept-encoding", "")
+        return Reader(actor_id, feed, takes_gzip(encodings))
 
     async def _reader(self, request: Request, feed: Feed) -> Url | None:
         """Return which of the approved followers of the key's origin signed the request."""

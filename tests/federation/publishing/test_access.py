@@ -7,6 +7,7 @@ import pytest
 
 from cache.verdict import Feed
 from federation.addresses import page_url
+from federation.signing.identity import Scheme
 from tests.fakes.clock import Clock
 from tests.fakes.peer import rsa_of
 from tests.federation.samples import picture
@@ -39,6 +40,15 @@ async def test_an_approved_follower_reads_the_page_as_it_was_signed(ours, peer, 
     assert headers["Content-Type"] == "application/activity+json"
     assert headers["Cache-Control"] == "private, no-store"
     assert b'"AttestationPage"' in body
+
+
+async def test_a_signature_that_a_proxy_added_does_not_keep_a_follower_out(ours, peer, page):
+    """It comes in lines of its own; whoever read them again as one line refused the reader."""
+    await approved(ours, peer)
+    own = peer.signed("GET", page, None, scheme=Scheme.RFC9421)
+    proxys = [("Signature-Input", 'proxy=("@method");created=1'), ("Signature", "proxy=:AAAA:")]
+    async with peer.session.get(page, headers=[*own.items(), *proxys]) as answer:
+        assert answer.status == 200
 
 
 async def test_everyone_else_gets_the_very_404_of_a_page_that_does_not_exist(
