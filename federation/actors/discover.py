@@ -65,11 +65,13 @@ async def _ask(handle: Handle, client: Client, settings: FederationSettings) -> 
     try:
         answer = await client.get(webfinger_url(handle), Kind.JRD, limit)
     except AnsweredWith as error:
-        if error.code != HTTPStatus.NOT_FOUND:
-            raise
         host = netloc_of(handle.origin)
-        message = (
-            f"{host} knows nobody called {handle}; feeds are called clean@{host}, flagged@{host}"
-        )
+        if error.code == HTTPStatus.GONE:
+            message = f"{host} answers 410: {handle} is gone for good"
+        elif error.code == HTTPStatus.NOT_FOUND:
+            feeds = f"feeds are called clean@{host}, flagged@{host}"
+            message = f"{host} knows nobody called {handle}; {feeds}"
+        else:
+            raise
         raise BadHandle(message) from error
     return parse(answer.body, limit)

@@ -53,8 +53,9 @@ class OwnDoctor:
         ]
         first = await self._looker.get(self._instance.id, Kind.ACTIVITY)
         checks.append(judging.judge_reachable(first))
-        if isinstance(first, NoAnswer):
-            why = "this instance is not reached by its public URL"
+        if isinstance(first, NoAnswer) or self._instance.retired is not None:
+            ended = "this instance was retired, and answers 410"
+            why = ended if self._instance.retired else "it is not reached by its public URL"
             return [*checks, *(skipped(name, why) for name in _AFTER_ANSWER)]
         return [
             *checks,

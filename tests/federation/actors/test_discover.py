@@ -36,14 +36,24 @@ async def test_what_is_no_handle_is_said_in_one_sentence(ours, text):
         await find(ours, text)
 
 
-async def test_a_misspelt_handle_is_said_to_be_nobody_and_the_right_ones_are_named(ours, peer):
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (
+            404,
+            "{host} knows nobody called clen@{host}; feeds are called clean@{host}, flagged@{host}",
+        ),
+        (410, "{host} answers 410: clen@{host} is gone for good"),
+        (503, "answered 503"),
+    ],
+)
+async def test_a_handle_that_nobody_has_is_said_to_be_misspelt_or_gone(ours, peer, status, said):
     async def nobody(_request):
-        return web.Response(status=404)
+        return web.Response(status=status)
 
     peer.answers["/.well-known/webfinger"] = nobody
     host = f"127.0.0.1:{peer.port}"
-    said = f"{host} knows nobody called clen@{host}; feeds are called clean@{host}, flagged@{host}"
-    with pytest.raises(FederationError, match=said):
+    with pytest.raises(FederationError, match=said.format(host=host)):
         await find(ours, f"clen@{host}")
 
 

@@ -61,6 +61,16 @@ async def proxy(ours):
     await started.stop()
 
 
+async def test_an_instance_that_has_ended_blames_no_proxy_for_its_410(ours, proxy, diagnose):
+    ours.federation._instance.retired = 5
+    found = await diagnose()
+    assert (found["keys"].outcome, found["keys"].said) == ("warning", "this instance was retired")
+    rest = ("webfinger", "webfinger-origin", "actor", "host-meta", "proxy")
+    assert {(found[name].outcome, found[name].said) for name in rest} == {
+        ("skipped", "this instance was retired, and answers 410")
+    }
+
+
 def with_document(**more):
     def change(status, headers, body):
         return status, headers, json.dumps(json.loads(body) | more).encode()
