@@ -217,7 +217,7 @@ def _failed(
     conn.execute(update(deliveries).where(waiting.same(row)).values(**values))
     if gives_up:
         _give_up(conn, row, failure.error)
-    if host.is_open or failure.is_busy:
+    if host.is_open or failure.is_busy or host.failures >= settings.host_failures:
         waiting.collapse(conn, row.origin)
 
 

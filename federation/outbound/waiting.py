@@ -3,9 +3,9 @@
 A row's life:  waiting -> delivered (deleted) | dropped (kept with its error, its body gone)
 
 Decides what is kept for a host that cannot be reached. Of the pages of one feed for one inbox only
-the newest stays, as an announcement, once the host rests or `PAGES_WAITING` of them wait: whoever
-gets it pulls what is missing. Everything else stays, in order, up to the limits; past them the
-oldest are dropped, of failing hosts first.
+the newest stays, as an announcement, once the host rests or failed `host_failures` times in a row,
+or `PAGES_WAITING` of them wait: whoever gets it pulls what is missing. Everything else stays, in
+order, up to the limits; past them the oldest are dropped, of failing hosts first.
 """
 
 import json
