@@ -278,7 +278,7 @@ inbox = Table(  # received -> done | failed
     Column("tries", Integer, nullable=False, default=0),
     Column("next_try", BigInteger, nullable=False, default=0),
     Column("error", Text),
-    UniqueConstraint("origin", "activity_id"),
+    UniqueConstraint("origin", "actor_id", "activity_id"),
 )
 is_received = inbox.c.state == literal_column("'received'")
 Index(

@@ -8,7 +8,7 @@ cheapest first:
     sender known (only a Follow from an unknown one may cause a key fetch; all strangers share a
     quota) -> signature, signer is the actor, same origin -> quota of the peer ->
     asked for (`expecting.py`) -> proof of an inline page verified ->
-    de-duplicate on (actor's origin, id) -> row stored
+    de-duplicate on (actor, id) -> row stored
 
 Actors that we have to do with by their own wish alone (a Follow that the admin has not approved)
 take a quarter of the rows that may wait, for what they send may never be acted on.
@@ -217,7 +217,8 @@ def take_down(
         received=clock(),
         state=RECEIVED,
     )
-    conn.execute(row.on_conflict_do_nothing(index_elements=["origin", "activity_id"]))
+    same = ["origin", "actor_id", "activity_id"]  # an actor cannot use up the ids of its neighbour
+    conn.execute(row.on_conflict_do_nothing(index_elements=same))
 
 
 def _waits(conn: Connection, activity: UpdateActor | DeleteActor) -> bool:

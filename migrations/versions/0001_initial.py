@@ -229,7 +229,12 @@ def upgrade() -> None:
         sa.Column("next_try", sa.BigInteger(), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_inbox")),
-        sa.UniqueConstraint("origin", "activity_id", name=op.f("uq_inbox_origin_activity_id")),
+        sa.UniqueConstraint(
+            "origin",
+            "actor_id",
+            "activity_id",
+            name=op.f("uq_inbox_origin_actor_id_activity_id"),
+        ),
     )
     op.create_index(
         "ix_inbox_received",

@@ -148,3 +148,13 @@ async def test_strangers_that_wait_for_ever_leave_room_for_peers(ours, peer, thi
     assert statuses == [202, 202, 429]  # a quarter
     pages = [third.publish([third.row(name)]) for name in "abcdef"]
     assert [await third.create(ours, page) for page in pages] == [202] * 6
+
+
+async def test_a_neighbour_cannot_use_up_the_id_of_what_a_feed_will_send(followed, peer):
+    """Ids of pages can be told before; an actor of the same origin sent something else as that."""
+    neighbour = await asking(peer, followed, "a")
+    sent = composing.build_create(peer.publish([peer.row("a")]))
+    other = {"id": sent["id"], "type": "Undo", "actor": neighbour, "object": f"{neighbour}/none"}
+    assert [await peer.send(followed, one) for one in (other, sent)] == [202, 202]
+    await followed.federation.queue.run_once()
+    assert followed.pictures() == pictures("a")
