@@ -6,6 +6,7 @@ covers itself and everything below it. Pure.
 """
 
 from collections.abc import Container, Iterator
+from ipaddress import IPv6Address
 from urllib.parse import urlsplit
 
 from yarl import URL
@@ -28,7 +29,7 @@ def parse_domain(text: str) -> str:
         raise BadRequest(f"{name!r} is no host; write e.g. social.example") from error
     if ":" in netloc and not netloc.endswith("]"):
         raise BadRequest(f"{name!r} names a port; a domain is blocked with all its ports")
-    return netloc.strip("[]")
+    return _unmapped(netloc.strip("[]"))
 
 
 def host_of(url: str) -> str:
@@ -37,7 +38,7 @@ def host_of(url: str) -> str:
         host = urlsplit(url).hostname
     except ValueError:
         return ""
-    return (host or "").rstrip(".")
+    return _unmapped((host or "").rstrip("."))
 
 
 def above(host: str) -> Iterator[str]:
@@ -51,6 +52,14 @@ def above(host: str) -> Iterator[str]:
 def covering(host: str, domains: Container[str]) -> str | None:
     """Return which of the domains covers the host, the nearest, or None."""
     return next((domain for domain in above(host) if domain and domain in domains), None)
+
+
+def _unmapped(host: str) -> str:
+    """Return the IPv4 address that an IPv6 one leads to (RFC 4291, 2.5.5.2), else the host."""
+    try:
+        return str(IPv6Address(host).ipv4_mapped or host)
+    except ValueError:
+        return host
 
 
 def _ascii(name: str) -> str:

@@ -35,6 +35,7 @@ hid***.example,suspend,False,False,,True
         ("xn--bcher-kva.example", "xn--bcher-kva.example"),
         ("[::0:1]", "::1"),
         ("192.0.2.7", "192.0.2.7"),
+        ("[::ffff:192.0.2.7]", "192.0.2.7"),
     ],
 )
 def test_a_domain_has_one_spelling(text, domain):
@@ -58,10 +59,13 @@ def test_what_is_no_domain_is_said_in_one_sentence(text):
         "https://bad.example.",
         "https://deep.below.bad.example:8443/actor#main-key",
         "https://xn--bcher-kva.example",
+        "https://192.0.2.7.:8443/x",
+        "https://[::ffff:192.0.2.7]/actor",
+        "https://[::ffff:c000:207]:8443/actor",
     ],
 )
 async def test_a_blocked_domain_covers_every_spelling_and_all_below(url):
-    blocks = Blocks(("bad.example", parse_domain("bücher.example")))
+    blocks = Blocks(("bad.example", parse_domain("bücher.example"), "192.0.2.7"))
     with pytest.raises(BlockedDomain, match="is blocked"):
         await blocks.refuse(url)
 
