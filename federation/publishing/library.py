@@ -90,14 +90,11 @@ class Library:
         where = _PLACE.fullmatch(place)
         if where is None or not _NUMBER.fullmatch(part):
             raise NotFound("there is no such part")
-        read = functools.partial(
-            snapshots.part_text,
-            feed=reader.feed,
-            epoch=where[1],
-            through=int(where[2]),
-            part=int(part),
-        )
-        return await self._served(reader, f"snapshot/{place}/{part}", lambda: self._text(read))
+        found = await self._store.read(snapshots.standing_at, reader.feed, where[1], int(where[2]))
+        if found is None:
+            raise NotFound("there is no such snapshot")
+        read = functools.partial(snapshots.part_text, snapshot_id=found, part=int(part))
+        return await self._served(reader, f"snapshot/{found}/{int(part)}", lambda: self._text(read))
 
     async def close(self) -> None:
         """Wait for what is being made."""

@@ -3,9 +3,10 @@
 Its law: pages from the named one on are void, whoever made them, and so are pages that the key
 signed in any other epoch (readers cannot put epochs in order by a page alone). So a new epoch
 begins, which keeps the history before the named page; where even that holds pages of the key from
-another epoch, it keeps none. Rows of pages that are not kept wait to be sealed again, in their
-order, so that followers in the end hold what we say now. Merged pages and snapshots are made anew.
-All of it is one transaction; the void pages stay in the database, and nobody is sent any.
+another epoch, or its last page was dropped, it keeps none. Rows of pages that are not kept wait to
+be sealed again, in their order, so that followers in the end hold what we say now. Merged pages and
+snapshots are made anew. All of it is one transaction; the void pages stay in the database, and
+nobody is sent any.
 """
 
 import secrets
@@ -53,7 +54,9 @@ def revoke(conn: Connection, feed: Feed, key: StoredKey, first: EpochEnd, now: i
     counted = _counted(conn, feed)
     _check(conn, feed, key, first, counted)
     kept = _kept_before(first, counted)
-    if kept is not None and _signed_elsewhere(conn, feed, key, first, kept, counted):
+    if kept is not None and (
+        _was_dropped(conn, feed, kept) or _signed_elsewhere(conn, feed, key, first, kept, counted)
+    ):
         kept = None
     mark_revoked(conn, key.id, (first.epoch, first.page), now)
     rows = _say_again(conn, feed, kept, counted)
@@ -122,6 +125,11 @@ def _signed_elsewhere(
     kept_there = or_(false(), *map(_through, others))
     page = select(c.page).where(c.feed == int(feed), in_its_life, kept_there)
     return conn.execute(page.limit(1)).first() is not None
+
+
+def _was_dropped(conn: Connection, feed: Feed, end: EpochEnd) -> bool:
+    """Tell whether the page is not served any more, so that no outbox could end there."""
+    return end.page < (feed_log.first_page(conn, feed, end.epoch) or 0)
 
 
 def _through(end: EpochEnd) -> ColumnElement[bool]:

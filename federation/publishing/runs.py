@@ -74,7 +74,13 @@ def merged(texts: Sequence[str]) -> JsonObject:
 
 
 def sign_run(conn: Connection, run: Run, document: JsonObject) -> None:
-    """Sign a run with the key in use and keep its proof, unless another process did."""
+    """Sign a run with the key in use and keep its proof, unless another process did.
+
+    Nor where its pages are void by now: a key was revoked since it was chosen.
+    """
+    ends = {end.epoch: end.page for end in feed_log.history(conn, run.feed)}
+    if run.last > ends.get(run.epoch, 0):
+        return
     if run_holding(conn, run.feed, run.epoch, run.first) is not None:
         return
     private = proof_key_in_use(conn, run.feed)

@@ -83,19 +83,23 @@ def newest_id(conn: Connection, feed: Feed) -> int | None:
     return found
 
 
-def part_text(conn: Connection, feed: Feed, epoch: str, through: int, part: int) -> str | None:
-    """Return a part of a complete snapshot as it is served."""
-    s, p = feed_snapshots.c, feed_snapshot_parts.c
-    rows = select(p.document).join(feed_snapshots, s.id == p.snapshot_id)
-    text: str | None = conn.scalar(
-        rows.where(
-            s.feed == int(feed),
-            s.epoch == epoch,
-            s.through_page == through,
-            s.manifest.is_not(None),
-            p.part == part,
-        )
-    )
+def standing_at(conn: Connection, feed: Feed, epoch: str, through: int) -> int | None:
+    """Return the row id of the newest complete snapshot that stands at a page.
+
+    There may have been another: a key that was stolen, or a history that was told anew.
+    """
+    c = feed_snapshots.c
+    of_page = [c.feed == int(feed), c.epoch == epoch, c.through_page == through]
+    newest = select(func.max(c.id)).where(*of_page, c.manifest.is_not(None))
+    found: int | None = conn.scalar(newest)
+    return found
+
+
+def part_text(conn: Connection, snapshot_id: int, part: int) -> str | None:
+    """Return a part of a snapshot as it is served."""
+    p = feed_snapshot_parts.c
+    rows = select(p.document).where(p.snapshot_id == snapshot_id, p.part == part)
+    text: str | None = conn.scalar(rows)
     return text
 
 
