@@ -15,11 +15,15 @@ from sqlalchemy import Connection, select
 
 from cache.storage.database import Store
 from cache.storage.peer_tables import blocked_domains
+from cache.storage.prepared import PreparedList
 from federation.errors import BlockedDomain
 from federation.outbound.domain import above, covering, host_of
 
 REMEMBERED_HOSTS = 10_000
 """Hosts whose answer is kept in memory; the oldest go first."""
+
+_domain = blocked_domains.c.domain
+_STORED = PreparedList(lambda is_listed: select(_domain).where(is_listed(_domain)))
 
 
 class Blocks:
@@ -68,6 +72,4 @@ class Blocks:
 
 def stored_above(conn: Connection, host: str) -> str | None:
     """Return the nearest domain of the database that covers a host, or None."""
-    domain = blocked_domains.c.domain
-    stored = set(conn.execute(select(domain).where(domain.in_(list(above(host))))).scalars())
-    return covering(host, stored)
+    return covering(host, {domain for (domain,) in _STORED.rows(conn, list(above(host)))})

@@ -153,7 +153,7 @@ async def test_a_page_waits_for_a_host_that_is_away_for_a_month_and_no_longer(
     assert [row.state for row in ours.rows(deliveries)] == ["dropped"]
 
 
-@pytest.mark.parametrize("hours", [6, 17])  # after 17, no wait of the host is running any more
+@pytest.mark.parametrize("hours", [6, 16])  # after 16, no wait of the host is running any more
 async def test_a_host_that_was_away_for_a_week_is_caught_up_with_one_message(
     ours, follower, clock, hours
 ):
