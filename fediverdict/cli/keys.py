@@ -85,8 +85,10 @@ def revoke_command(context: Context, key_id: str, first: EpochEnd, as_json: bool
     if as_json:
         print_json(_done_json(done))
         return
-    kept = f"page {done.kept.page} of epoch {done.kept.epoch}" if done.kept else "no page"
-    click.echo(f"revoked {_id(instance, key)}; of the history {kept} is the last that counts")
+    kept = "no page so far counts any more"
+    if done.kept:
+        kept = f"page {done.kept.page} of epoch {done.kept.epoch} is the last one that counts"
+    click.echo(f"revoked {_id(instance, key)}; {kept}")
     click.echo(f"{done.rows} rows are published again under a new key. {NEXT}")
 
 
