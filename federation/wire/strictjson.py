@@ -45,13 +45,13 @@ def parse(data: bytes, max_bytes: int) -> JsonObject:
 
 
 def refuse_crumbs(data: bytes) -> None:
-    """Raise `TooLarge` for JSON of so many pieces that reading it takes long for its size.
+    """Raise `BadRequest` for JSON of so many pieces that reading it takes long for its size.
 
     256 KiB of empty objects, 400 bytes when packed, cost 0.1 s; what stands in strings counts too.
     """
     objects = data.count(b"{")
     if objects > MAX_OBJECTS or objects + data.count(b"[") + data.count(b",") > MAX_PIECES:
-        raise TooLarge(f"the document has over {MAX_OBJECTS} objects, or {MAX_PIECES} pieces")
+        raise BadRequest(f"the document has over {MAX_OBJECTS} objects, or {MAX_PIECES} pieces")
 
 
 def canonical(value: object, *, is_strict: bool = False) -> bytes:
