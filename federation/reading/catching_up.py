@@ -8,6 +8,7 @@ skipped: what fails ends the turn.
 """
 
 import json
+import random
 from enum import Enum
 from typing import Final
 
@@ -31,14 +32,17 @@ from federation.reading.planning import (
     wants_snapshot,
     what_shrank,
 )
+from federation.reading.probing import Dice, is_as_listed, page_to_probe
 from federation.reading.states import note_head, note_outbox
 from federation.settings import FederationSettings
 from federation.wire.chain import Cursor, Step
+from federation.wire.merged import VerifiedRun
 from federation.wire.outbox import OutboxHead
 from federation.wire.page import VerifiedPage
 from federation.wire.page_head import EpochEnd
 from federation.wire.snapshot import VerifiedPart
 
+_NOT_FOUND: Final = 404
 _GONE: Final = 410
 
 
@@ -60,7 +64,9 @@ class CatchingUp:
         store: Store,
         instance: Instance,
         settings: FederationSettings,
+        dice: Dice = random.random,
     ) -> None:
+        self._dice = dice
         self._id, self._fetch, self._store = follow_id, fetcher, store
         self._instance, self._settings = instance, settings
         self._firsts: dict[
@@ -182,6 +188,8 @@ class CatchingUp:
             self._run_pages = 0 if run is None else len(run.pages)
         if run is not None and run.pages[-1].head.page > segment.last_page:
             run, self._run_pages = None, 0  # not all of it counts
+        if run is not None and not await self._is_as_listed(run):
+            return Step.FORKED, page
         if run is not None:
             now, last = self._instance.clock(), run.pages[-1].head.page
             step = await self._store.write(
@@ -192,6 +200,21 @@ class CatchingUp:
             self._first(segment.epoch) if page == 1 else self._fetch.page(segment.epoch, page)
         )
         return await self._take(found, is_oldest=is_oldest), page + 1
+
+    async def _is_as_listed(self, run: VerifiedRun) -> bool:
+        """Look at one page of a few runs; raises `BadPage` where it is not there."""
+        number = page_to_probe(run, self._dice)
+        if number is None:
+            return True
+        try:
+            page = await self._fetch.page(run.pages[0].head.epoch, number)
+        except AnsweredWith as error:
+            if error.code != _NOT_FOUND:
+                raise
+            message = f"merged pages list page {number}, which is not there"
+            raise BadPage(message) from error
+        now = self._instance.clock()
+        return await self._store.write(is_as_listed, self._id, run, page, now)
 
     async def _take(self, page: VerifiedPage, *, is_oldest: bool = False) -> Step:
         now = self._instance.clock()
@@ -239,8 +262,9 @@ class CatchingUp:
             part = await self._part(manifest, number)
             now = self._instance.clock()
             await self._store.write(snapshots.apply_part, self._id, manifest, part, now)
-        await self._store.write(snapshots.finish, self._id, manifest, self._instance.clock())
-        return Turn.MORE
+        now = self._instance.clock()
+        is_one = await self._store.write(snapshots.finish, self._id, manifest, now)
+        return Turn.MORE if is_one else Turn.HALTED
 
     async def _part(self, manifest: Manifest, number: int) -> VerifiedPart:
         """Return a part; where the feed has another snapshot now, that one is begun next."""

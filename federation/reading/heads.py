@@ -138,6 +138,8 @@ def batched(heads: Sequence[JsonObject]) -> Iterator[list[JsonObject]]:
     octets = spare = 1_024  # for the activity around them
     for head in heads:
         size = len(to_bytes(head)) + 1
+        if spare + size >= INLINE_BYTES:  # padded by whoever signed it
+            continue
         if some and (len(some) == MAX_HEADS_TOLD or octets + size >= INLINE_BYTES):
             yield some
             some, octets = [], spare

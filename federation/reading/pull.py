@@ -26,6 +26,7 @@ from federation.outbound.backoff import backoff_seconds, jittered
 from federation.outbound.breaker import Breaker
 from federation.reading.catching_up import CatchingUp, Turn
 from federation.reading.fetching import MISSING, Budget, Fetcher
+from federation.reading.probing import Dice
 from federation.settings import FederationSettings
 from federation.signing.verifying import Verifier
 
@@ -49,6 +50,7 @@ class Puller:
     ) -> None:
         self._store, self._client, self._actors = store, client, actors
         self._verifier, self._instance, self._settings = verifier, instance, settings
+        self.dice: Dice = random.random
         self._breakers: dict[Origin, Breaker] = {}  # of feeds that we follow alone
 
     async def run_once(self) -> int:
@@ -96,7 +98,8 @@ class Puller:
         budget = Budget(settings.pull_documents, settings.pull_bytes, ends)
         actor = await self._actors.get(Url(row.actor_id))
         fetcher = Fetcher(actor, budget, self._client, self._verifier, self._instance, settings)
-        return await CatchingUp(row.id, fetcher, self._store, self._instance, settings).run()
+        parts = (fetcher, self._store, self._instance, settings, self.dice)
+        return await CatchingUp(row.id, *parts).run()
 
     def _wait(self, tries: int, error: Exception) -> int:
         """Return the seconds to wait after a failure."""

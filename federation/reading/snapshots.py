@@ -39,8 +39,7 @@ def begin(
     """
     snapshot = manifest.verified.snapshot
     follow = reading(conn, follow_id, snapshot.feed_id)
-    signed = Signed(snapshot.epoch, {snapshot.through_page: snapshot.digest}, manifest.document)
-    if follow is None or not is_one_story(conn, follow, signed, now):
+    if follow is None or not is_one_story(conn, follow, _signed(manifest), now):
         return False
     has_it = follow.epoch == snapshot.epoch and follow.page >= snapshot.through_page
     is_newer = follow.epoch is not None and follow.epoch not in _epochs(snapshot)
@@ -114,12 +113,17 @@ def apply_part(
     )
 
 
-def finish(conn: Connection, follow_id: int, manifest: Manifest, now: int) -> None:
-    """Withdraw what stands past the last part, and put the cursor on the snapshot's page."""
+def finish(conn: Connection, follow_id: int, manifest: Manifest, now: int) -> bool:
+    """Withdraw what stands past the last part, and put the cursor on the snapshot's page.
+
+    False where the feed told that page otherwise while the snapshot was read.
+    """
     verified, snapshot = manifest.verified, manifest.verified.snapshot
     follow, at = reading(conn, follow_id, snapshot.feed_id), begun(conn, follow_id)
     if follow is None or at is None or at.next_part <= len(snapshot.parts):
-        return
+        return True
+    if not is_one_story(conn, follow, _signed(manifest), now):
+        return False
     end = (snapshot.epoch, snapshot.next_seq - 1)
     for epoch, after_seq, _ in _stretches(snapshot, (at.after_epoch, at.after_seq), end):
         _withdraw_epoch(conn, follow, epoch, after_seq)
@@ -139,6 +143,12 @@ def finish(conn: Connection, follow_id: int, manifest: Manifest, now: int) -> No
     stands_at(conn, follow_id, here, snapshot.published)
     forget_ahead(conn, follow_id, snapshot.epoch, snapshot.through_page)
     give_up(conn, follow_id)
+    return True
+
+
+def _signed(manifest: Manifest) -> Signed:
+    snapshot = manifest.verified.snapshot
+    return Signed(snapshot.epoch, {snapshot.through_page: snapshot.digest}, manifest.document)
 
 
 def _epochs(snapshot: Snapshot) -> list[str]:

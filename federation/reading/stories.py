@@ -67,7 +67,7 @@ def is_one_story(conn: Connection, follow: Row[Any], signed: Signed, now: int) -
     cleared = _cleared_from(conn, follow, signed.epoch)
     for page, first in _contradictions(conn, follow, signed):
         if cleared is None or page < cleared:
-            _convict(conn, follow, signed.epoch, page, (first, signed.document), now)
+            convict(conn, follow, signed.epoch, page, (first, signed.document), now)
             return False
     return True
 
@@ -194,7 +194,7 @@ def _cleared_from(conn: Connection, follow: Row[Any], epoch: str) -> int | None:
     return found
 
 
-def _convict(
+def convict(
     conn: Connection,
     follow: Row[Any],
     epoch: str,
@@ -202,6 +202,7 @@ def _convict(
     stories: tuple[JsonObject, JsonObject],
     now: int,
 ) -> None:
+    """Keep two documents as evidence, let nothing of the issuer count, and tell the admin."""
     first, second = (json.dumps(one, ensure_ascii=False) for one in stories)
     row = insert_into(conn, evidence).values(
         issuer_id=follow.issuer_id,

@@ -1,5 +1,6 @@
 """Hostile issuers and thieves: what they sign is not believed further, and no honest one pays."""
 
+import copy
 import dataclasses
 import json
 
@@ -9,9 +10,11 @@ from aiohttp import web
 from cache.storage.feed_tables import follow_snapshots, follows, remote_actors
 from cache.storage.peer_tables import evidence
 from cache.storage.tables import verdicts
+from federation.reading.heads import batched
 from federation.reading.revoking import withdraw_revoked
 from federation.signing import keys
 from federation.wire import composing
+from federation.wire.composing import INLINE_BYTES
 from federation.wire.row import Retraction
 from tests.fakes.instance import Ours, pictures
 from tests.federation.reading.feeds import (
@@ -195,6 +198,81 @@ async def test_merged_pages_that_follow_another_story_of_the_last_one_are_eviden
     show(peer, merged_through=4)
     await pull(ours)
     assert [row.page for row in ours.rows(evidence)] == [2]
+
+
+async def merged_otherwise(ours, peer):
+    """Merged pages with other rows than the pages have whose digests they list."""
+    for name in "abcd":
+        peer.publish([peer.row(name)])
+    run = merge(peer, 1, 4)
+    rows = copy.deepcopy(run["rows"])
+    for row in rows:
+        row[run["columns"].index("scores")] = [0]
+    peer.documents[path_of(peer, run["id"])] = resigned(peer, run, rows=rows)
+    show(peer, merged_through=4)
+
+
+async def test_other_rows_among_merged_pages_than_in_their_pages_are_found_and_evidence(ours, peer):
+    ours.dice = 0.01
+    await merged_otherwise(ours, peer)
+    await ours.follow(peer)
+    (row,) = ours.rows(evidence)
+    assert row.page == 1
+    assert json.loads(row.first)["type"][1] == "MergedPages"
+    assert ours.pictures() == []
+    assert ours.follow_row().halted is not None
+
+
+async def test_whoever_answers_a_look_with_a_page_to_fit_the_rows_is_found_too(ours, peer):
+    ours.dice = 0.01
+    await merged_otherwise(ours, peer)
+    (page,) = pages_of(peer)[:1]
+    rows = copy.deepcopy(page["rows"])
+    rows[0][page["columns"].index("scores")] = [0]
+    pages_of(peer)[0] = resigned(peer, page, rows=rows)
+    await ours.follow(peer)
+    assert [row.page for row in ours.rows(evidence)] == [1]
+
+
+async def test_merged_pages_of_which_one_is_not_there_are_not_taken(ours, peer):
+    peer.publish([peer.row("a")])
+    await ours.follow(peer)
+    for name in "bcd":
+        peer.publish([peer.row(name)])
+    merge(peer, 2, 4)
+    show(peer, merged_through=4)
+    del pages_of(peer)[1:]
+    ours.dice = 0.01
+    await pull(ours)
+    assert ours.pictures() == pictures("a")
+    assert "page 2, which is not there" in ours.follow_row().error
+
+
+async def test_true_merged_pages_are_looked_at_and_taken(ours, peer):
+    ours.dice = 0.01
+    epoch = peer.epochs[CLEAN]
+    peer.publish([peer.row("a")])
+    peer.publish([Retraction(epoch, 1), peer.row("b", scores={"gore": 7, "sexual": None})])
+    peer.publish([peer.row("c", scores={})])
+    merge(peer, 1, 3)
+    show(peer, merged_through=3)
+    await ours.follow(peer)
+    assert ours.rows(evidence) == []
+    assert ours.pictures() == pictures("b", "c")
+
+
+async def test_a_page_told_otherwise_while_the_snapshot_was_read_is_evidence(ours, peer):
+    await half_a_snapshot(ours, peer, 503)
+    other = other_story(peer, pages_of(peer)[4])
+    assert await peer.create(ours, other) == 202
+    await pull(ours)
+    assert [row.page for row in ours.rows(evidence)] == [5]
+    assert ours.follow_row().halted is not None
+
+
+def test_a_head_that_its_issuer_padded_is_told_to_nobody():
+    heads = [{"id": "x"}, {"id": "x" * INLINE_BYTES}, {"id": "y"}]
+    assert list(batched(heads)) == [[heads[0], heads[2]]]
 
 
 # --- what followers hold ---------------------------------------------------------------------

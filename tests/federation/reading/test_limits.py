@@ -18,8 +18,8 @@ from federation.reading.planning import (
 from federation.reading.pull import pull_all_soon
 from federation.reading.states import feed_states
 from federation.wire.chain import Cursor
+from federation.wire.epoch import MAX_PAGE
 from federation.wire.outbox import OutboxHead
-from federation.wire.strictjson import MAX_INTEGER
 from tests.fakes.instance import pictures
 from tests.federation.reading.feeds import CLEAN, head_of, pages_of, resigned, show
 
@@ -71,7 +71,7 @@ async def test_a_turn_reads_so_many_bytes_and_the_next_goes_on(followed, peer):
 async def test_an_outbox_without_end_ends_at_the_pages_that_are_there(followed, peer):
     for name in "abc":
         peer.publish([peer.row(name)])
-    show(peer, last_page=MAX_INTEGER)
+    show(peer, last_page=MAX_PAGE)
     await again(followed)
     peer.requests.clear()
     await followed.settle()
@@ -89,7 +89,7 @@ async def test_pages_without_end_let_other_feeds_have_their_turn(followed, peer,
     async def outbox(_request):
         peer.publish([peer.row(f"{len(pages_of(peer))}")])
         peer.publish([peer.row(f"more {len(pages_of(peer))}")])
-        document = show(peer, last_page=MAX_INTEGER)
+        document = show(peer, last_page=MAX_PAGE)
         del peer.documents["/feeds/clean/outbox"]
         return web.json_response(document, content_type="application/activity+json")
 
