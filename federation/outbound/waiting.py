@@ -29,12 +29,24 @@ PAGES_WAITING: Final = 8
 
 _MAX_DUE = 1_000  # hosts looked at in one turn
 _c = deliveries.c
-_NEXT = (  # made once, for that takes longer than running it
+# Statements are made once, for that takes longer than running them.
+_NEXT = (
     select(_c.id, _c.origin, _c.activity_id, _c.inbox, _c.body, _c.tries, _c.created, _c.feed)
     .where(is_waiting, _c.origin == bindparam("origin"))
     .order_by(_c.id)
     .limit(1)
 )
+_OLDEST = (
+    select(_c.origin, func.min(_c.id).label("id")).where(is_waiting).group_by(_c.origin).subquery()
+)
+_DUE = (
+    select(_OLDEST.c.origin)
+    .outerjoin(hosts, hosts.c.origin == _OLDEST.c.origin)
+    .where(func.coalesce(hosts.c.open_until, 0) <= bindparam("now"))
+    .order_by(_OLDEST.c.id)
+    .limit(_MAX_DUE)
+)
+_COUNTS = select(_c.origin, func.count()).where(is_waiting).group_by(_c.origin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +118,7 @@ def announce_page(
 
 def due(conn: Connection, now: int) -> list[str]:
     """Return the hosts that something waits for and that do not rest, oldest row first."""
-    c = deliveries.c
-    first = select(c.origin, func.min(c.id).label("id")).where(is_waiting).group_by(c.origin)
-    oldest = first.subquery()
-    query = (
-        select(oldest.c.origin)
-        .outerjoin(hosts, hosts.c.origin == oldest.c.origin)
-        .where(func.coalesce(hosts.c.open_until, 0) <= now)
-        .order_by(oldest.c.id)
-        .limit(_MAX_DUE)
-    )
-    return list(conn.execute(query).scalars())
+    return list(conn.execute(_DUE, {"now": now}).scalars())
 
 
 def next_of(conn: Connection, origin: str) -> Delivery | None:
@@ -220,9 +222,7 @@ def _announce(conn: Connection, row_id: int) -> None:
 
 
 def _counts(conn: Connection) -> dict[str, int]:
-    c = deliveries.c
-    rows = conn.execute(select(c.origin, func.count()).where(is_waiting).group_by(c.origin))
-    return {row.origin: row[1] for row in rows}
+    return {row.origin: row[1] for row in conn.execute(_COUNTS)}
 
 
 def _drop_oldest(conn: Connection, which: ColumnElement[bool], count: int, error: str) -> None:

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, bindparam, insert, select
 
 from cache.feeds.publish import is_held_back
 from cache.storage.feed_tables import feed_epochs, feed_pages, feed_rows
@@ -17,6 +17,17 @@ from cache.storage.tables import pipelines
 from cache.verdict import Feed
 from federation.publishing.head import FeedHead
 from federation.wire.page import EpochEnd
+
+_UNSEALED = (  # made once, for that takes longer than running it
+    select(feed_rows)
+    .where(
+        feed_rows.c.feed == bindparam("of"),
+        feed_rows.c.seq.is_(None),
+        ~is_held_back(feed_rows.c.sha256),
+    )
+    .order_by(feed_rows.c.id)
+    .limit(bindparam("most"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +167,7 @@ def history(conn: Connection, feed: Feed) -> list[EpochEnd]:
 
 def unsealed(conn: Connection, feed: Feed, limit: int) -> Sequence[Row[tuple[int, ...]]]:
     """Return the oldest rows that no page holds yet and no embargo holds back, in order."""
-    c = feed_rows.c
-    waiting = (
-        select(feed_rows)
-        .where(c.feed == int(feed), c.seq.is_(None), ~is_held_back(c.sha256))
-        .order_by(feed_rows.c.id)
-        .limit(limit)
-    )
-    return conn.execute(waiting).all()
+    return conn.execute(_UNSEALED, {"of": int(feed), "most": limit}).all()
 
 
 def places(conn: Connection, row_ids: Sequence[int]) -> dict[int, tuple[str, int]]:

@@ -37,11 +37,25 @@ ROWS_A_TURN: Final = 50
 _MAX_DUE = 1_000  # actors looked at in one turn
 _TIDY_ROWS = 1_000  # forgotten in one transaction
 _c = inbox.c
-_NEXT = (  # made once, for that takes longer than running it
+# Statements are made once, for that takes longer than running them.
+_NEXT = (
     select(_c.id, _c.activity_id, _c.body, _c.tries, _c.next_try)
     .where(is_received, _c.origin == bindparam("origin"), _c.actor_id == bindparam("actor_id"))
     .order_by(_c.id)
     .limit(1)
+)
+_OLDEST = (
+    select(func.min(_c.id).label("id"))
+    .where(is_received)
+    .group_by(_c.origin, _c.actor_id)
+    .subquery()
+)
+_DUE = (
+    select(_c.actor_id)
+    .join(_OLDEST, _OLDEST.c.id == _c.id)
+    .where(_c.next_try <= bindparam("now"))
+    .order_by(_c.id)
+    .limit(_MAX_DUE)
 )
 
 
@@ -116,21 +130,7 @@ class Queue:
 
 def _due_actors(conn: Connection, now: int) -> list[str]:
     """Return whose oldest row is due, the oldest of all first."""
-    c = inbox.c
-    oldest = (
-        select(func.min(c.id).label("id"))
-        .where(is_received)
-        .group_by(c.origin, c.actor_id)
-        .subquery()
-    )
-    query = (
-        select(c.actor_id)
-        .join(oldest, oldest.c.id == c.id)
-        .where(c.next_try <= now)
-        .order_by(c.id)
-        .limit(_MAX_DUE)
-    )
-    return list(conn.execute(query).scalars())
+    return list(conn.execute(_DUE, {"now": now}).scalars())
 
 
 def _next_of(conn: Connection, actor_id: str, now: int) -> Received | None:
