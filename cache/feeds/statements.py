@@ -37,7 +37,8 @@ def change(connection: Connection, statement: Statement, feed: Feed | None) -> C
 
     Entering a feed takes every statement on the picture out of the other, whatever its key. Rows
     that were replaced but never retracted go as well: a retraction frees its row only, so that a
-    reader would find the older one standing again.
+    reader would find the older one standing again. So do those of the same feed that were issued
+    later than the statement (the clock went back): of two rows, readers count the one issued later.
     """
     rows = _unretracted(connection, statement)
     of_key = [row for row in rows if all(getattr(row, name) == statement[name] for name in _KEY)]
@@ -45,7 +46,9 @@ def change(connection: Connection, statement: Statement, feed: Feed | None) -> C
     standing = [row for row in of_key if row.feed == feed and row.live]
     if feed is None or any(_says_the_same(row, statement) for row in standing):
         return Change(elsewhere)
-    return Change(elsewhere, standing, attest=True)
+    issued = int(str(statement["issued"]))
+    later = [row for row in of_key if row.feed == feed and row.issued > issued]
+    return Change([*elsewhere, *later], standing, attest=True)
 
 
 def settle(connection: Connection, statement: Statement, feed: Feed | None) -> None:

@@ -164,6 +164,16 @@ def test_changed_scores_replace_the_row(store):
     assert live(store) == [Feed.CLEAN]
 
 
+def test_a_row_issued_earlier_than_the_one_it_replaces_takes_that_back(store):
+    """The clock went back: readers count the row issued later, and would keep the old one."""
+    publish(store, BAD, issued=NOW)
+    publish(store, {"test-pattern": 9_001}, issued=NOW - 20)
+    publish(store, {"test-pattern": 9_002}, issued=NOW - 20)
+    attests, retracts = "flagged +model", "flagged -model"
+    assert log(store) == [attests, retracts, attests, attests]
+    assert live(store) == [Feed.FLAGGED]
+
+
 def test_a_change_retracts_in_the_old_feed_before_it_attests_in_the_other(store):
     publish(store, GOOD, issued=NOW)
     publish(store, BAD, issued=NOW + 1)
