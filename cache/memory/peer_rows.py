@@ -77,7 +77,7 @@ def record_attestations(  # noqa: PLR0913  # all but the connection by name
     freed, missing = free(connection, issuer_id, feed, retractions)
     taken_back = [row.sha256 for row in rows if place_of(row) in gone] if gone else []
     freed |= free_provisional(connection, issuer_id, feed, taken_back)
-    if missing:  # what was here and gave way is not to come
+    if missing and not stands:  # what was here and gave way is not to come
         remember(connection, follow_id, missing - {place_of(row) for row in rows}, now)
     crowded = [pictures.ids[one] for one in known | _repeated(row.sha256 for row in kept)]
     contents = known_contents | _repeated(row.content for row in kept if row.content is not None)

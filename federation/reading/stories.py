@@ -64,7 +64,7 @@ def is_one_story(conn: Connection, follow: Row[Any], signed: Signed, now: int) -
 
     What an admin cleared is no evidence again, nor are the pages that follow it in its epoch.
     """
-    cleared = _cleared_from(conn, follow, signed.epoch)
+    cleared = cleared_from(conn, follow, signed.epoch)
     for page, first in _contradictions(conn, follow, signed):
         if cleared is None or page < cleared:
             convict(conn, follow, signed.epoch, page, (first, signed.document), now)
@@ -181,7 +181,7 @@ def _first(follow: Row[Any], page: Row[Any]) -> JsonObject:
     }
 
 
-def _cleared_from(conn: Connection, follow: Row[Any], epoch: str) -> int | None:
+def cleared_from(conn: Connection, follow: Row[Any], epoch: str) -> int | None:
     """Return from which page of an epoch on an admin let contradictions rest, if anywhere."""
     c = evidence.c
     cleared = select(func.min(c.page)).where(

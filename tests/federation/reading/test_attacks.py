@@ -7,11 +7,17 @@ import json
 import pytest
 from aiohttp import web
 
-from cache.storage.feed_tables import follow_snapshots, follows, remote_actors
+from cache.storage.feed_tables import (
+    early_retractions,
+    follow_snapshots,
+    follows,
+    remote_actors,
+)
 from cache.storage.peer_tables import evidence
 from cache.storage.tables import verdicts
 from federation.reading.heads import batched
 from federation.reading.revoking import withdraw_revoked
+from federation.reading.stories import resume
 from federation.signing import keys
 from federation.wire import composing
 from federation.wire.composing import INLINE_BYTES
@@ -275,6 +281,32 @@ def test_a_head_that_its_issuer_padded_is_told_to_nobody():
     assert list(batched(heads)) == [[heads[0], heads[2]]]
 
 
+async def test_a_second_story_that_is_pushed_is_found_by_the_pull(ours, peer):
+    """It has the id of the first, and the inbox takes an activity once."""
+    await ours.follow(peer)
+    page = peer.publish([peer.row("a")])
+    assert await peer.create(ours, page) == 202
+    await ours.settle()
+    pages_of(peer)[0] = other_story(peer, page)
+    assert await peer.create(ours, pages_of(peer)[0]) == 202
+    await ours.settle()
+    assert ours.rows(evidence) == []
+    await pull(ours)
+    assert [row.page for row in ours.rows(evidence)] == [1]
+
+
+async def test_what_an_admin_let_rest_is_not_found_again_among_merged_pages(ours, peer):
+    ours.dice = 0.01
+    await merged_otherwise(ours, peer)
+    await ours.follow(peer)
+    follow = ours.follow_row()
+    assert follow.halted is not None
+    ours.store.write_now(resume, follow.id, ours.clock())
+    await pull(ours)
+    assert ours.follow_row().halted is None
+    assert ours.pictures() == pictures(*"abcd")
+
+
 # --- what followers hold ---------------------------------------------------------------------
 @pytest.mark.parametrize("is_merged", [False, True])
 async def test_what_is_said_with_an_earlier_time_after_a_retraction_stands(ours, peer, is_merged):
@@ -309,3 +341,16 @@ async def test_a_part_that_was_made_anew_under_its_name_does_not_stop_reading_fo
     await pull(ours)
     await pull(ours)
     assert ours.pictures() == pictures(*"abdef")
+
+
+async def test_what_a_snapshot_replaces_is_not_remembered_as_still_to_come(ours, peer):
+    epoch = peer.epochs[CLEAN]
+    peer.publish([peer.row("a")])
+    await ours.follow(peer)
+    for name in "abc":
+        peer.publish([peer.row(name)])
+    snapshot(peer, 3, [((epoch, 2), peer.row("a")), ((epoch, 3), peer.row("b"))])
+    show(peer, first_page=3, has_snapshot=True)
+    await pull(ours)
+    assert ours.pictures() == pictures(*"abc")
+    assert ours.rows(early_retractions) == []
