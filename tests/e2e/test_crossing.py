@@ -187,7 +187,8 @@ def nobody_is_accused(*instances):
 def introduce(alpha, beta):
     for feed in ("clean", "flagged"):
         beta.run("peers", "follow", alpha.handle(feed), "--yes")
-    until(lambda: len(alpha.json("followers", "list", "--json")) == 2, "the follows arrive")
+    asked = "SELECT count(*) FROM followers"
+    until(lambda: alpha.query(asked)[0][0] == 2, "the follows arrive")
     alpha.run("followers", "approve", beta.base_url)
     accepted = "SELECT count(*) FROM follows WHERE state = 'accepted'"
     until(lambda: beta.query(accepted)[0][0] == 2, "the answers arrive")
