@@ -5,9 +5,7 @@ databases, so that a batch costs no statement a picture; only where something ne
 there more.
 """
 
-import gc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import BigInteger, Connection, bindparam, literal, select, union_all
@@ -35,6 +33,7 @@ from cache.memory.verdict_rows import (
 )
 from cache.storage.prepared import PreparedList
 from cache.storage.tables import findings, images, verdicts
+from cache.uncollected import uncollected
 from cache.verdict import Evidence, FindingMatch, FingerprintLike, MatchKind, Verdict
 
 Rows = Mapping[bytes, Sequence[Sequence[Any]]]
@@ -97,26 +96,13 @@ def evidence_many(
     twins: Twins | None = None,
 ) -> list[Evidence]:
     """Do as `lookup.evidence` for each picture, in order."""
-    with _uncollected():
+    with uncollected():
         exact = _exact(connection, [fingerprint for fingerprint, _ in asked])
         hits = _near(connection, near, asked)
         return [
             evidence_of(connection, one, of_it, near_it, guards=guards, twins=twins)
             for one, of_it, near_it in zip(asked, exact, hits, strict=True)
         ]
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Look for no garbage in the block: a batch makes none, and looking takes a sixth of it."""
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def _exact(connection: Connection, fingerprints: Sequence[FingerprintLike]) -> list[Exact]:

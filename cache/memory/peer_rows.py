@@ -35,6 +35,7 @@ from cache.storage.bulk import Bulk, Merge
 from cache.storage.prepared import PreparedList
 from cache.storage.rows import batches, scores_text
 from cache.storage.tables import codes, issuers, label_weights, verdicts
+from cache.uncollected import uncollected
 from cache.verdict import Feed, Verdict
 
 T = TypeVar("T", bound=Hashable)
@@ -48,6 +49,7 @@ __all__ = [
 ]
 
 
+@uncollected()
 def record_attestations(  # noqa: PLR0913  # all but the connection by name
     connection: Connection,
     *,

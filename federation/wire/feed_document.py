@@ -30,7 +30,10 @@ def verify_signed(
     if document.get("attributedTo") != actor.id:
         raise WrongOrigin(f"the document is not attributed to {actor.id}")
     check_kind(document, context, types)
-    return proof.verify(document, actor.proof_keys, now).key
+    proven = proof.verify(document, actor.proof_keys, now)
+    if not proven.is_plain:
+        check_tricks(document)
+    return proven.key
 
 
 def check_kind(document: JsonObject, context: Sequence[Any], types: Sequence[str]) -> None:
@@ -39,6 +42,10 @@ def check_kind(document: JsonObject, context: Sequence[Any], types: Sequence[str
         raise BadPage(f"the @context is not the one that a {types[-1]} has")
     if document.get("type") != types or document.get("wire") != WIRE:
         raise BadPage(f"the document is not a {types[-1]} of wire format 1")
+
+
+def check_tricks(document: JsonObject) -> None:
+    """Raise `BadPage` for a document that means another thing as JSON-LD (`graph`)."""
     try:
         refuse_tricks(document)
     except BadRequest as error:

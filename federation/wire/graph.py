@@ -13,6 +13,7 @@ from federation.errors import BadRequest
 from federation.wire.strictjson import JsonObject
 
 KEYWORDS: Final = frozenset({"@graph", "@reverse", "@included", "@nest"})
+_QUOTED: Final = tuple(f'"{keyword}"'.encode() for keyword in KEYWORDS)
 _CONTEXT_KEYWORDS: Final = KEYWORDS | {"@vocab", "@base", "@import"}
 _CONTEXTS: Final = (TERMS, FEED_TERMS, ATTESTATION_TERMS, ACTOR_TERMS)
 _OWN: Final = frozenset[str]().union(*_CONTEXTS)
@@ -23,6 +24,17 @@ _READ: Final = (_OWN - {"fv", "manuallyApprovesFollowers"}) | {
     *("assertionMethod", "controller", "publicKeyMultibase", "expires", "revoked"),
 }
 """The terms we read; no inline context but our own may define them."""
+
+
+def is_plain(canonical: bytes) -> bool:
+    """Tell by its canonical form that a document holds no trick but perhaps in its own context.
+
+    No keyword stands in it as a key, nor as a string, and no second `@context`; far cheaper than
+    `refuse_tricks`, which is to decide on all others.
+    """
+    return canonical.count(b'"@context"') == 1 and not any(
+        keyword in canonical for keyword in _QUOTED
+    )
 
 
 def refuse_tricks(document: JsonObject) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from cache.uncollected import uncollected
 from cache.verdict import Feed
 from federation.actors.remote_actor import RemoteActor
 from federation.addresses import run_url
@@ -88,6 +89,7 @@ def seal_merged(pages: Sequence[JsonObject], private: Ed25519PrivateKey, key_id:
     return proof.sign(document, private, key_id, from_rfc3339(document["published"]))
 
 
+@uncollected()
 def verify_merged(document: JsonObject, actor: RemoteActor, now: int) -> VerifiedRun:
     """Verify that `document` is a run of pages of the feed `actor`, in all its parts.
 

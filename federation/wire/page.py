@@ -11,13 +11,14 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from cache.uncollected import uncollected
 from cache.verdict import Feed
 from federation.actors.remote_actor import RemoteActor
 from federation.context import LABEL_PREFIX, PAGE_CONTEXT, RULE_PREFIX
-from federation.errors import BadPage, BadProof, BadRequest, WrongOrigin
+from federation.errors import BadPage, BadRequest, WrongOrigin
 from federation.origin import Origin
 from federation.wire import multibase, proof
-from federation.wire.graph import refuse_tricks
+from federation.wire.feed_document import check_revoked, check_tricks
 from federation.wire.page_head import TYPES, EpochEnd, PageHead, parse_head, write_head
 from federation.wire.page_rows import Tables, parse_rows
 from federation.wire.page_tables import parse_labels, parse_pipelines, parse_rules
@@ -110,6 +111,7 @@ def digest(document: JsonObject) -> str:
     return multibase.digest(canonical(unsecured))
 
 
+@uncollected()
 def verify_page(
     document: JsonObject, actor: RemoteActor, now: int, max_rows: int = MAX_ROWS
 ) -> VerifiedPage:
@@ -125,20 +127,22 @@ def verify_page(
     if document.get("@context") != PAGE_CONTEXT:
         raise BadPage("the page's @context is not the one that pages have")
     proven = proof.verify(document, actor.proof_keys, now)
-    page = parse_page(document, actor.feed, now, max_rows, proven.digest)
-    _check_revoked(proven.key, page.head)
+    if not proven.is_plain:
+        check_tricks(document)
+    page = _parse(document, actor.feed, now, max_rows, proven.digest)
+    check_revoked(proven.key, page.head.epoch, page.head.page)
     return VerifiedPage(page, actor.origin, proven.key.id, document)
 
 
 def parse_page(
-    document: JsonObject,
-    feed: Feed,
-    now: int,
-    max_rows: int = MAX_ROWS,
-    known_digest: str | None = None,
+    document: JsonObject, feed: Feed, now: int, max_rows: int = MAX_ROWS
 ) -> AttestationPage:
     """Return what a page of `feed` says, its proof not looked at; raises `BadPage`."""
-    _refuse_tricks(document)
+    check_tricks(document)
+    return _parse(document, feed, now, max_rows, _digest_of(document))
+
+
+def _parse(document: JsonObject, feed: Feed, now: int, max_rows: int, name: str) -> AttestationPage:
     head = parse_head(document, feed, now)
     labels = parse_labels(document.get("labels"))
     rules = parse_rules(document.get("rules"))
@@ -149,15 +153,7 @@ def parse_page(
     if type(document.get("count")) is not int or document["count"] != len(rows):
         raise BadPage("the page has another count of rows than it says")
     tables = Tables(feed, head.epoch, head.published, labels, rules, pipelines)
-    name = known_digest or _digest_of(document)
     return AttestationPage(head, pipelines, rules, parse_rows(document, tables), name)
-
-
-def _refuse_tricks(document: JsonObject) -> None:
-    try:
-        refuse_tricks(document)
-    except BadRequest as error:
-        raise BadPage(str(error)) from error
 
 
 def _digest_of(document: JsonObject) -> str:
@@ -165,13 +161,3 @@ def _digest_of(document: JsonObject) -> str:
         return digest(document)
     except BadRequest as error:
         raise BadPage(str(error)) from error
-
-
-def _check_revoked(key: proof.ProofKey, head: PageHead) -> None:
-    """A revoked key counts only for pages of the named epoch before the named page."""
-    if key.revoked is None and key.revoked_from is None:
-        return
-    if key.revoked_from is None or key.revoked_from[0] != head.epoch:
-        raise BadProof("the page is signed by a revoked key")
-    if head.page >= key.revoked_from[1]:
-        raise BadProof("the page is signed by a key revoked before it")

@@ -89,7 +89,7 @@ def _plain(cells: Mapping[str, columns.Cells], tables: Tables) -> Iterator[Attes
         ],
         cells["content"],
         [ids[cell] for cell in cells["pipeline"]],
-        [dict(zip(tables.labels, cell, strict=True)) for cell in cells["scores"]],
+        map(dict, map(zip, repeat(tables.labels), cells["scores"])),
         absent,
         absent,
         cells.get("pdq", absent),

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from federation.errors import BadProof, BadRequest
 from federation.wire import multibase
+from federation.wire.graph import is_plain
 from federation.wire.strictjson import JsonObject, canonical
 from federation.wire.times import from_rfc3339, to_rfc3339
 
@@ -47,6 +48,7 @@ class Proven:
     key: ProofKey
     created: int
     digest: str  # multibase, of the document's RFC 8785 form without `proof`
+    is_plain: bool  # no graph tricks but perhaps in its own context (`graph.is_plain`)
 
 
 def sign(
@@ -77,7 +79,7 @@ def verify(document: JsonObject, keys: Mapping[str, ProofKey], now: int) -> Prov
     signed = _verify(key.public, options, unsecured)
     if options["@context"] != document["@context"]:  # a prefix was signed
         signed = canonical(unsecured | {"@context": document["@context"]}, is_strict=True)
-    return Proven(document, key, created, multibase.digest(signed))
+    return Proven(document, key, created, multibase.digest(signed), is_plain(signed))
 
 
 def hash_data(options: bytes, document: bytes) -> bytes:

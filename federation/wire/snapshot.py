@@ -12,31 +12,34 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from cache.uncollected import uncollected
 from cache.verdict import Feed
 from federation.actors.remote_actor import RemoteActor
 from federation.addresses import part_url, snapshot_url
 from federation.context import FEED_CONTEXT, LABEL_PREFIX, RULE_PREFIX
 from federation.errors import BadPage
 from federation.origin import Origin, Url
-from federation.wire import columns, proof
+from federation.wire import columns, multibase, proof
 from federation.wire.attestation import Place
 from federation.wire.epoch import MAX_PAGE
 from federation.wire.feed_document import (
     check_kind,
     check_revoked,
+    check_tricks,
     read_digest,
     read_epoch,
     read_number,
     read_published,
     verify_signed,
 )
+from federation.wire.graph import is_plain
 from federation.wire.page import digest
 from federation.wire.page_head import WIRE, EpochEnd
 from federation.wire.page_rows import Tables, parse_rows
 from federation.wire.page_tables import parse_labels, parse_pipelines, parse_rules
 from federation.wire.pipeline import Pipeline
 from federation.wire.row import COLUMNS, Attestation
-from federation.wire.strictjson import MAX_INTEGER, JsonObject
+from federation.wire.strictjson import MAX_INTEGER, JsonObject, canonical
 from federation.wire.times import to_rfc3339
 from federation.wire.wire_rows import RowWriter
 
@@ -191,13 +194,17 @@ def verify_manifest(document: JsonObject, actor: RemoteActor, now: int) -> Verif
     return VerifiedManifest(snapshot, actor.origin, key.id)
 
 
+@uncollected()
 def parse_part(document: JsonObject, manifest: VerifiedManifest, number: int) -> VerifiedPart:
     """Return part `number` (from 1) of a snapshot; raises `BadPage` if it is not the named one."""
     snapshot = manifest.snapshot
     named = snapshot.parts[number - 1]
     check_kind(document, FEED_CONTEXT, PART_TYPES)
-    if "proof" in document or digest(document) != named.digest:
+    form = canonical(document, is_strict=True)
+    if "proof" in document or multibase.digest(form) != named.digest:
         raise BadPage("the part is not the one that its manifest names")
+    if not is_plain(form):
+        check_tricks(document)
     _check_place(document, snapshot, named, number)
     rows = document.get("rows")
     if not isinstance(rows, list) or len(rows) != named.count or document.get("count") != len(rows):

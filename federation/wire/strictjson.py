@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Any, Final, NoReturn, TypeAlias
 
+from cache.uncollected import uncollected
 from federation.errors import BadRequest, TooLarge
 
 JsonObject: TypeAlias = dict[str, Any]
@@ -29,6 +30,7 @@ _LONG_NUMBER: Final = b"0" * 16
 """Any digit as 0; a number of fewer digits than these is within 2^53-1."""
 
 
+@uncollected()
 def parse(data: bytes, max_bytes: int) -> JsonObject:
     """Return the document in `data`; anything else than strict JSON raises `BadRequest`."""
     if len(data) > max_bytes:
@@ -64,8 +66,10 @@ def canonical(value: object, *, is_strict: bool = False) -> bytes:
     if not is_strict:
         _check_depth(value)
         _check_values(value)
-    _refuse_other_keys(value)
+        _refuse_other_keys(value)
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    if is_strict and not text.isascii():
+        _refuse_other_keys(value)
     try:
         return text.encode()
     except UnicodeEncodeError as error:
