@@ -2,9 +2,9 @@
 
 Decides the order: what the outbox says, then a snapshot where one was begun or is needed, then
 pages, oldest epoch first, in runs of merged pages where the feed has them. Each document is
-verified and applied in a transaction of its own with the cursor, so a crash repeats at most one
-fetch. An epoch whose last pages cannot be had any more is read as far as it goes. Nothing else is
-skipped: what fails ends the turn.
+verified and applied in a transaction of its own with the cursor, while the next is fetched
+(`behind`), so a crash repeats at most two fetches. An epoch whose last pages cannot be had any
+more is read as far as it goes. Nothing else is skipped: what fails ends the turn.
 """
 
 import json
@@ -21,6 +21,7 @@ from federation.errors import BadPage, BadProof
 from federation.instance import Instance
 from federation.reading import snapshots
 from federation.reading.applying import APPLIED, apply_merged, apply_page
+from federation.reading.behind import Behind
 from federation.reading.fetching import MISSING, Fetcher, Manifest
 from federation.reading.place import cursor, restart
 from federation.reading.planning import (
@@ -169,37 +170,33 @@ class CatchingUp:
 
     async def _read_segment(self, segment: Segment, page: int, *, is_oldest: bool) -> Turn | None:
         """Take the pages of an epoch from `page` on; None where all of them were taken."""
-        while page <= segment.last_page:
-            step, page = await self._next(segment, page, is_oldest=is_oldest)
-            if step is Step.FORKED:
+        spent = False
+        async with Behind[Step]() as storing:
+            while page <= segment.last_page and not spent:
+                found = await self._next(segment, page)
+                if found is None:
+                    return Turn.HALTED
+                before = await storing.put(self._take(found, is_oldest=is_oldest))
+                if _halts(before, page - 1):
+                    return Turn.HALTED
+                page, spent = _last_page(found) + 1, self._fetch.budget.is_spent
+            if _halts(await storing.settle(), page - 1):
                 return Turn.HALTED
-            if step not in (*APPLIED, Step.KNOWN):
-                message = f"page {page - 1} does not continue what is here: {step.value}"
-                raise BadPage(message)
-            if self._fetch.budget.is_spent:
-                return Turn.MORE
-        return None
+        return Turn.MORE if spent else None
 
-    async def _next(self, segment: Segment, page: int, *, is_oldest: bool) -> tuple[Step, int]:
-        """Take the next document; return what it was, and the page after it."""
+    async def _next(self, segment: Segment, page: int) -> VerifiedPage | VerifiedRun | None:
+        """Fetch the next document; None for a run that lies."""
         end = segment.run_end(page, self._run_pages) if self._run_pages else None
         run = None if end is None else await self._fetch.merged(segment.epoch, page, end)
         if end is not None:
             self._run_pages = 0 if run is None else len(run.pages)
         if run is not None and run.pages[-1].head.page > segment.last_page:
             run, self._run_pages = None, 0  # not all of it counts
-        if run is not None and not await self._is_as_listed(run):
-            return Step.FORKED, page
         if run is not None:
-            now, last = self._instance.clock(), run.pages[-1].head.page
-            step = await self._store.write(
-                apply_merged, self._id, run, now, is_oldest=is_oldest, without_tail=is_oldest
-            )
-            return step, last + 1
-        found = await (
-            self._first(segment.epoch) if page == 1 else self._fetch.page(segment.epoch, page)
-        )
-        return await self._take(found, is_oldest=is_oldest), page + 1
+            return run if await self._is_as_listed(run) else None
+        if page == 1:
+            return await self._first(segment.epoch)
+        return await self._fetch.page(segment.epoch, page)
 
     async def _is_as_listed(self, run: VerifiedRun) -> bool:
         """Look at one page of a few runs; raises `BadPage` where it is not there."""
@@ -216,11 +213,11 @@ class CatchingUp:
         now = self._instance.clock()
         return await self._store.write(is_as_listed, self._id, run, page, now)
 
-    async def _take(self, page: VerifiedPage, *, is_oldest: bool = False) -> Step:
-        now = self._instance.clock()
-        return await self._store.write(
-            apply_page, self._id, page, now, is_oldest=is_oldest, without_tail=is_oldest
-        )
+    async def _take(self, found: VerifiedPage | VerifiedRun, *, is_oldest: bool = False) -> Step:
+        now, about = self._instance.clock(), {"is_oldest": is_oldest, "without_tail": is_oldest}
+        if isinstance(found, VerifiedRun):
+            return await self._store.write(apply_merged, self._id, found, now, **about)
+        return await self._store.write(apply_page, self._id, found, now, **about)
 
     # --- snapshots ---------------------------------------------------------------------------
     async def _begun(self) -> Manifest | None:
@@ -256,12 +253,13 @@ class CatchingUp:
         """Read the parts that are missing, within the budget."""
         row = await self._store.read(snapshots.begun, self._id)
         first = row.next_part if row is not None else 1
-        for number in range(first, len(manifest.verified.snapshot.parts) + 1):
-            if self._fetch.budget.is_spent:
-                return Turn.MORE
-            part = await self._part(manifest, number)
-            now = self._instance.clock()
-            await self._store.write(snapshots.apply_part, self._id, manifest, part, now)
+        async with Behind[None]() as storing:
+            for number in range(first, len(manifest.verified.snapshot.parts) + 1):
+                if self._fetch.budget.is_spent:
+                    return Turn.MORE
+                part, now = await self._part(manifest, number), self._instance.clock()
+                write = self._store.write(snapshots.apply_part, self._id, manifest, part, now)
+                await storing.put(write)
         now = self._instance.clock()
         is_one = await self._store.write(snapshots.finish, self._id, manifest, now)
         return Turn.MORE if is_one else Turn.HALTED
@@ -274,6 +272,18 @@ class CatchingUp:
             if isinstance(error, BadPage) or error.code in MISSING:
                 await self._store.write(snapshots.give_up, self._id)
             raise
+
+
+def _last_page(found: VerifiedPage | VerifiedRun) -> int:
+    return (found.pages[-1] if isinstance(found, VerifiedRun) else found.page).head.page
+
+
+def _halts(step: Step | None, page: int) -> bool:
+    """Tell whether a document was another story; raises `BadPage` for one that does not fit."""
+    if step is not None and step not in (*APPLIED, Step.KNOWN, Step.FORKED):
+        message = f"page {page} does not continue what is here: {step.value}"
+        raise BadPage(message)
+    return step is Step.FORKED
 
 
 def _is_dropped(error: AnsweredWith, head: OutboxHead) -> bool:
