@@ -5,6 +5,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 ARGS ?=
+# Half of the tests' time is waiting for disks and processes; a file's tests stay together.
+TOGETHER ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run test fedify test-all fuzz lint bench clean
@@ -35,7 +37,7 @@ run: .venv/clip ## serve an instance with ./config.toml (made by `fediverdict in
 	@$(BIN)/fediverdict serve
 
 test: .venv/dev ## the tests: real SQLite, real PostgreSQL, the bundled model, two real processes
-	@$(BIN)/pytest -m 'not slow' $(ARGS)
+	@$(BIN)/pytest -m 'not slow' $(TOGETHER) $(ARGS)
 
 FEDIFY := tests/e2e/fedify
 fedify: ## install Fedify, a peer in the tests; where it cannot be had, those skip
@@ -43,7 +45,7 @@ fedify: ## install Fedify, a peer in the tests; where it cannot be had, those sk
 	  --loglevel=error; } >/dev/null 2>&1 || echo "Fedify cannot be installed: its tests skip"
 
 test-all: .venv/dev fedify ## the tests and the slow or heavy checks as well
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest $(TOGETHER) $(ARGS)
 
 fuzz: .venv/dev ## feed every parser of federation with mutated inputs; ARGS=60 is seconds for each
 	@$(UV) --only-binary atheris 'atheris>=3' || { echo "No wheel of atheris for this Python and \
