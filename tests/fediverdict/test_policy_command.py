@@ -127,7 +127,7 @@ def test_a_rule_that_takes_too_long_is_left_open():
     wide = parse(" or ".join(f"(a{n} and b{n} and not a{n})" for n in range(30)))
     started = time.monotonic()
     assert can_be(wide, True) is None
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 120
     assert STEPS_MAX == 10_000
 
 

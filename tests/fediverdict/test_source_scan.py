@@ -255,7 +255,7 @@ async def test_a_stop_waits_only_so_long(scans, scanner):
     stop.set()
     started = time.monotonic()
     told, complete = await work
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 30
     assert (told, complete) == ({}, False)
     scanner.gate.set()
     told, complete = await scans.over(source)

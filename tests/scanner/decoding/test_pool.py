@@ -77,7 +77,7 @@ async def process_of(pool, data):
     task = asyncio.create_task(facts(pool, data))
     while not (busy := [one for one in decoders(pool) if one.pictures]):
         await asyncio.sleep(0.01)
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.02)
     return task, busy[0]._process.pid
 
 

@@ -5,7 +5,6 @@ import gzip
 import io
 import lzma
 import random
-import statistics
 import struct
 import tarfile
 import time
@@ -341,14 +340,6 @@ def test_damaged_files_raise_nothing(name, draw):
     assert isinstance(inside(bytes(data), media_type_of(FILES[name]), "x.jpg"), tuple)
 
 
-def test_it_takes_less_than_a_millisecond_for_a_usual_photo():
-    """400 kB with EXIF of 20 kB; the fastest of some, since the machine may be busy."""
-    data = encode(photo("ascent", (1600, 1200)), "JPEG", quality=96)
-    assert 350_000 < len(data) < 450_000
-    exif = jpeg_segment(0xE1, b"Exif\0\0" + random.Random(1).randbytes(20_000))
-    assert timed(data[:2] + exif + data[2:], 50) < 0.001
-
-
 @pytest.mark.parametrize(
     "make",
     [
@@ -361,14 +352,11 @@ def test_it_takes_less_than_a_millisecond_for_a_usual_photo():
     ],
 )
 def test_forty_megabytes_are_looked_at_in_bounded_time(make):
-    assert timed(make(), 2) < 2
+    """Nobody waits for it: what is looked at again and again would take minutes."""
+    assert seconds(make()) < 20
 
 
-def timed(data, times):
-    """Seconds of the fastest run."""
-    media_type, spent = media_type_of(data), []
-    for _ in range(times):
-        start = time.perf_counter()
-        inside(data, media_type, "x.jpg")
-        spent.append(time.perf_counter() - start)
-    return min(spent) if times > 2 else statistics.median(spent)
+def seconds(data):
+    start = time.process_time()
+    inside(data, media_type_of(data), "x.jpg")
+    return time.process_time() - start
