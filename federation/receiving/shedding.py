@@ -12,9 +12,8 @@ Three quotas, each of the running minute, each past its limit 429 with `Retry-Af
   more in this origin's name. A forger thus locks out itself alone: another network, the peer's
   among them, has a count of its own; a network whose signatures for the origin were good within
   `GOOD_SECONDS` is always verified; and so is whoever's network cannot be told, which is the case
-  behind a proxy that does not say (`network.py`). Verifying costs less than reading the request
-  did, so what is verified although it is forged slows nobody down: `benchmarks/wire/flooding.py`
-  measures just that case.
+  behind a proxy that does not say (`network.py`). What is verified although it is forged delays
+  others, and refuses nobody: `benchmarks/wire/flooding.py` measures by how much.
 
 All counts are in memory and bounded; a flood writes nothing.
 """
