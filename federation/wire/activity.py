@@ -8,12 +8,15 @@ asked for by the follow it belongs to, and a page inside it is believed only aft
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from federation.addresses import page_url
 from federation.errors import BadRequest, WrongOrigin
-from federation.origin import Origin, Url, exact_url, origin_of, same_origin
+from federation.origin import Url, exact_url, same_origin
+from federation.wire.epoch import MAX_PAGE
+from federation.wire.feed_head import TYPES as HEAD_TYPES
 from federation.wire.graph import refuse_tricks
 from federation.wire.multibase import is_digest
 from federation.wire.page import TYPES
-from federation.wire.strictjson import MAX_INTEGER, JsonObject
+from federation.wire.strictjson import JsonObject
 
 MAX_ID_CHARACTERS: Final = 2_048
 MAX_DISPUTED: Final = 16
@@ -22,8 +25,6 @@ MAX_DISPUTED: Final = 16
 MAX_DISPUTE_BYTES: Final = 2_048
 MAX_HEADS: Final = 64
 """Heads of feeds that one Announce may tell."""
-
-HEAD_TYPES: Final = ["Document", "FeedHead"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +152,6 @@ def parse_activity(document: JsonObject, *, allow_http: bool = False) -> Activit
     return _parse(document, kind, activity_id, actor)
 
 
-def origin(activity: Activity) -> Origin:
-    """Return the origin of the activity's actor."""
-    return origin_of(activity.actor)
-
-
 def _parse(document: JsonObject, kind: str, activity_id: Url, actor: Url) -> Activity:
     inner = document.get("object")
     found: Activity | None = None
@@ -225,9 +221,9 @@ def _page(inner: JsonObject, activity_id: Url, actor: Url) -> CreatePage | Annou
         return CreatePage(activity_id, actor, inner)
     url, epoch, page = (inner.get(name) for name in ("url", "epoch", "page"))
     found = inner.get("digestMultibase")
-    if not isinstance(epoch, str) or type(page) is not int or not 1 <= page <= MAX_INTEGER:
+    if not isinstance(epoch, str) or type(page) is not int or not 1 <= page <= MAX_PAGE:
         raise BadRequest("the announcement names no epoch and page")
-    if url != f"{actor}/{epoch}/pages/{page}":
+    if url != page_url(actor, epoch, page):
         raise WrongOrigin("the announced URL is not that of the actor's page")
     if not isinstance(found, str) or not is_digest(found):
         raise BadRequest("the announcement names no digest")

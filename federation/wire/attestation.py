@@ -16,18 +16,18 @@ from cache.verdict import Feed
 from federation.actors.remote_actor import RemoteActor
 from federation.addresses import attestation_url, feed_url, question_url
 from federation.context import ATTESTATION_CONTEXT, LABEL_PREFIX, RULE_PREFIX
-from federation.errors import BadPage, BadProof, BadRequest, WrongOrigin
+from federation.errors import BadPage, BadProof
 from federation.origin import Origin, Url
 from federation.wire import proof
-from federation.wire.epoch import is_epoch
-from federation.wire.graph import refuse_tricks
+from federation.wire.feed_document import verify_signed
+from federation.wire.members import read_epoch, read_number, read_published
 from federation.wire.page_head import WIRE
 from federation.wire.page_rows import Tables, parse_rows
 from federation.wire.page_tables import parse_labels, parse_pipelines, parse_rules
 from federation.wire.pipeline import Pipeline
 from federation.wire.row import COLUMNS, Attestation
-from federation.wire.strictjson import MAX_INTEGER, JsonObject
-from federation.wire.times import from_rfc3339, to_rfc3339
+from federation.wire.strictjson import JsonObject
+from federation.wire.times import to_rfc3339
 from federation.wire.wire_rows import RowWriter
 
 TYPES: Final = ["Document", "Attestation"]
@@ -104,28 +104,15 @@ def verify_attestation(
     Raises `BadProof` for a wrong, stale or revoked proof or key, `WrongOrigin` for another's
     attestation, `BadPage` for one against the rules of the wire format or on another picture.
     """
-    if actor.feed is None:
-        raise WrongOrigin(f"{actor.id} is not a feed")
-    if document.get("attributedTo") != actor.id:
-        raise WrongOrigin(f"the attestation is not attributed to {actor.id}")
-    if document.get("@context") != ATTESTATION_CONTEXT:
-        raise BadPage("the attestation's @context is not the one that attestations have")
-    proven = proof.verify(document, actor.proof_keys, now)
+    proven, feed = verify_signed(document, actor, ATTESTATION_CONTEXT, TYPES, now)
     if proven.key.revoked is not None or proven.key.revoked_from is not None:
         raise BadProof("the attestation is signed by a revoked key")
-    return _parse(document, actor, sha256, now, proven.key.id)
+    return _parse(document, actor, feed, sha256, now, proven.key.id)
 
 
 def _parse(
-    document: JsonObject, actor: RemoteActor, sha256: bytes, now: int, key_id: str
+    document: JsonObject, actor: RemoteActor, feed: Feed, sha256: bytes, now: int, key_id: str
 ) -> VerifiedAttestation:
-    feed = actor.feed or Feed.CLEAN
-    try:
-        refuse_tricks(document)
-    except BadRequest as error:
-        raise BadPage(str(error)) from error
-    if document.get("type") != TYPES or document.get("wire") != WIRE:
-        raise BadPage("the document is not an attestation of wire format 1")
     place, published = _place(document), _published(document, now)
     pipelines = parse_pipelines(document.get("pipelines"))
     tables = Tables(
@@ -157,21 +144,13 @@ def _only_row(document: JsonObject, tables: Tables) -> Attestation:
 def _place(document: JsonObject) -> Place | None:
     if "epoch" not in document or "seq" not in document:
         raise BadPage("the attestation does not say whether it has a place")
-    epoch, seq = document["epoch"], document["seq"]
-    if epoch is None and seq is None:
+    if document["epoch"] is None and document["seq"] is None:
         return None
-    if not isinstance(epoch, str) or not is_epoch(epoch):
-        raise BadPage("the attestation's epoch is not 32 hexadecimal digits")
-    if type(seq) is not int or not 1 <= seq <= MAX_INTEGER:
-        raise BadPage("the attestation's seq is not a number from 1")
-    return epoch, seq
+    return read_epoch(document), read_number(document["seq"], "seq")
 
 
 def _published(document: JsonObject, now: int) -> int:
-    try:
-        published = from_rfc3339(document.get("published"))
-    except BadRequest as error:
-        raise BadPage("the attestation does not say when it was signed") from error
+    published = read_published(document, now)
     if abs(now - published) > FRESH_SECONDS:
         raise BadPage("the attestation was not signed lately")
     return published

@@ -14,18 +14,12 @@ from cache.verdict import Feed
 from federation.actors.remote_actor import RemoteActor
 from federation.addresses import head_url
 from federation.context import PAGE_CONTEXT
-from federation.errors import BadPage, WrongOrigin
+from federation.errors import BadPage
 from federation.origin import Origin, Url
 from federation.wire import proof
 from federation.wire.epoch import MAX_PAGE
-from federation.wire.feed_document import (
-    check_revoked,
-    read_digest,
-    read_epoch,
-    read_number,
-    read_published,
-    verify_signed,
-)
+from federation.wire.feed_document import check_revoked, verify_signed
+from federation.wire.members import read_digest, read_epoch, read_number, read_published
 from federation.wire.page_head import WIRE
 from federation.wire.strictjson import JsonObject
 from federation.wire.times import to_rfc3339
@@ -77,7 +71,7 @@ def verify_head(document: JsonObject, actor: RemoteActor, now: int) -> VerifiedH
     Raises `BadProof` for a wrong or revoked key, `WrongOrigin` for another's head, `BadPage` for
     one against the rules of the wire format.
     """
-    key = verify_signed(document, actor, PAGE_CONTEXT, TYPES, now)
+    proven, feed = verify_signed(document, actor, PAGE_CONTEXT, TYPES, now)
     name = PageName(
         actor.id,
         read_epoch(document),
@@ -87,7 +81,5 @@ def verify_head(document: JsonObject, actor: RemoteActor, now: int) -> VerifiedH
     )
     if document.get("id") != head_url(actor.id, name.epoch, name.page):
         raise BadPage("the head's id does not follow from its feed, epoch and page")
-    check_revoked(key, name.epoch, name.page)
-    if actor.feed is None:
-        raise WrongOrigin(f"{actor.id} is not a feed")
-    return VerifiedHead(name, actor.feed, actor.origin, key.id, document)
+    check_revoked(proven.key, name.epoch, name.page)
+    return VerifiedHead(name, feed, actor.origin, proven.key.id, document)

@@ -20,18 +20,17 @@ from federation.errors import BadPage
 from federation.origin import Origin, Url
 from federation.wire import proof
 from federation.wire.epoch import MAX_PAGE
-from federation.wire.feed_document import (
-    check_revoked,
+from federation.wire.feed_document import check_revoked, verify_signed
+from federation.wire.joining import join_tables
+from federation.wire.members import (
+    PUBLISHED_AHEAD_SECONDS,
     read_digest,
     read_epoch,
     read_number,
     read_published,
-    verify_signed,
 )
-from federation.wire.joining import join_tables
 from federation.wire.page import MAX_ROWS, AttestationPage, digest
 from federation.wire.page_head import (
-    PUBLISHED_AHEAD_SECONDS,
     WIRE,
     PageHead,
     parse_first_seq,
@@ -84,8 +83,12 @@ def build_merged(pages: Sequence[JsonObject]) -> JsonObject:
 
 
 def seal_merged(pages: Sequence[JsonObject], private: Ed25519PrivateKey, key_id: str) -> JsonObject:
-    """Return the signed document of consecutive pages; its proof is as old as the last of them."""
-    document = build_merged(pages)
+    """Return the signed document of consecutive signed pages."""
+    return sign_merged(build_merged(pages), private, key_id)
+
+
+def sign_merged(document: JsonObject, private: Ed25519PrivateKey, key_id: str) -> JsonObject:
+    """Return merged pages signed; the proof is as old as the last of the pages."""
     return proof.sign(document, private, key_id, from_rfc3339(document["published"]))
 
 
@@ -96,13 +99,12 @@ def verify_merged(document: JsonObject, actor: RemoteActor, now: int) -> Verifie
     Raises `BadProof` for a wrong or revoked key, `WrongOrigin` for another's document, `BadPage`
     for one against the rules of the wire format.
     """
-    key = verify_signed(document, actor, FEED_CONTEXT, TYPES, now)
-    feed = actor.feed or Feed.CLEAN
+    proven, feed = verify_signed(document, actor, FEED_CONTEXT, TYPES, now)
     heads = tuple(_heads(document, actor.id, feed, now))
     if document.get("id") != run_url(actor.id, heads[0].epoch, heads[0].page, heads[-1].page):
         raise BadPage("the id does not follow from its feed, epoch, first and last page")
-    check_revoked(key, heads[-1].epoch, heads[-1].page)
-    return VerifiedRun(tuple(_pages(document, heads)), actor.origin, key.id, document)
+    check_revoked(proven.key, heads[-1].epoch, heads[-1].page)
+    return VerifiedRun(tuple(_pages(document, heads)), actor.origin, proven.key.id, document)
 
 
 def _heads(document: JsonObject, feed_id: Url, feed: Feed, now: int) -> Iterator[PageHead]:

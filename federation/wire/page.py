@@ -15,10 +15,10 @@ from cache.uncollected import uncollected
 from cache.verdict import Feed
 from federation.actors.remote_actor import RemoteActor
 from federation.context import LABEL_PREFIX, PAGE_CONTEXT, RULE_PREFIX
-from federation.errors import BadPage, BadRequest, WrongOrigin
+from federation.errors import BadPage
 from federation.origin import Origin
 from federation.wire import multibase, proof
-from federation.wire.feed_document import check_revoked, check_tricks
+from federation.wire.feed_document import check_revoked, verify_signed
 from federation.wire.page_head import TYPES, EpochEnd, PageHead, parse_head, write_head
 from federation.wire.page_rows import Tables, parse_rows
 from federation.wire.page_tables import parse_labels, parse_pipelines, parse_rules
@@ -35,7 +35,6 @@ __all__ = [
     "VerifiedPage",
     "build_page",
     "digest",
-    "parse_page",
     "seal_page",
     "verify_page",
 ]
@@ -112,52 +111,27 @@ def digest(document: JsonObject) -> str:
 
 
 @uncollected()
-def verify_page(
-    document: JsonObject, actor: RemoteActor, now: int, max_rows: int = MAX_ROWS
-) -> VerifiedPage:
+def verify_page(document: JsonObject, actor: RemoteActor, now: int) -> VerifiedPage:
     """Verify that `document` is a page of the feed `actor`, in all its parts.
 
     Raises `BadProof` for a wrong proof or key, `WrongOrigin` for another's page, `BadPage` for
     a page against the rules of the wire format.
     """
-    if actor.feed is None:
-        raise WrongOrigin(f"{actor.id} is not a feed")
-    if document.get("attributedTo") != actor.id:
-        raise WrongOrigin(f"the page is not attributed to {actor.id}")
-    if document.get("@context") != PAGE_CONTEXT:
-        raise BadPage("the page's @context is not the one that pages have")
-    proven = proof.verify(document, actor.proof_keys, now)
-    if not proven.is_plain:
-        check_tricks(document)
-    page = _parse(document, actor.feed, now, max_rows, proven.digest)
+    proven, feed = verify_signed(document, actor, PAGE_CONTEXT, TYPES, now)
+    page = _parse(document, feed, now, proven.digest)
     check_revoked(proven.key, page.head.epoch, page.head.page)
     return VerifiedPage(page, actor.origin, proven.key.id, document)
 
 
-def parse_page(
-    document: JsonObject, feed: Feed, now: int, max_rows: int = MAX_ROWS
-) -> AttestationPage:
-    """Return what a page of `feed` says, its proof not looked at; raises `BadPage`."""
-    check_tricks(document)
-    return _parse(document, feed, now, max_rows, _digest_of(document))
-
-
-def _parse(document: JsonObject, feed: Feed, now: int, max_rows: int, name: str) -> AttestationPage:
+def _parse(document: JsonObject, feed: Feed, now: int, name: str) -> AttestationPage:
     head = parse_head(document, feed, now)
     labels = parse_labels(document.get("labels"))
     rules = parse_rules(document.get("rules"))
     pipelines = parse_pipelines(document.get("pipelines"))
     rows = document.get("rows")
-    if not isinstance(rows, list) or not 0 < len(rows) <= max_rows:
-        raise BadPage(f"a page has 1 to {max_rows} rows")
+    if not isinstance(rows, list) or not 0 < len(rows) <= MAX_ROWS:
+        raise BadPage(f"a page has 1 to {MAX_ROWS} rows")
     if type(document.get("count")) is not int or document["count"] != len(rows):
         raise BadPage("the page has another count of rows than it says")
     tables = Tables(feed, head.epoch, head.published, labels, rules, pipelines)
     return AttestationPage(head, pipelines, rules, parse_rows(document, tables), name)
-
-
-def _digest_of(document: JsonObject) -> str:
-    try:
-        return digest(document)
-    except BadRequest as error:
-        raise BadPage(str(error)) from error

@@ -8,16 +8,15 @@ from typing import Final
 
 from cache.verdict import Feed
 from federation.addresses import page_url
-from federation.errors import BadPage, BadRequest
+from federation.errors import BadPage
 from federation.origin import Url
-from federation.wire import multibase
 from federation.wire.epoch import MAX_PAGE, is_epoch
-from federation.wire.strictjson import MAX_INTEGER, JsonObject
-from federation.wire.times import from_rfc3339, to_rfc3339
+from federation.wire.members import read_digest, read_epoch, read_number, read_published
+from federation.wire.strictjson import JsonObject
+from federation.wire.times import to_rfc3339
 
 TYPES: Final = ["Document", "AttestationPage"]
 WIRE: Final = 1
-PUBLISHED_AHEAD_SECONDS: Final = 3_600
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +63,7 @@ def write_head(head: PageHead) -> JsonObject:
 
 def parse_head(document: JsonObject, feed: Feed, now: int) -> PageHead:
     """Return where a page stands; raises `BadPage`."""
-    if document.get("type") != TYPES or document.get("wire") != WIRE:
-        raise BadPage("the document is not an attestation page of wire format 1")
-    epoch, page = document.get("epoch"), _positive(document, "page", MAX_PAGE)
-    if not isinstance(epoch, str) or not is_epoch(epoch):
-        raise BadPage("the page's epoch is not 32 hexadecimal digits")
+    epoch, page = read_epoch(document), read_number(document.get("page"), "page", 1, MAX_PAGE)
     feed_id = document.get("attributedTo")
     if not isinstance(feed_id, str) or document.get("id") != page_url(Url(feed_id), epoch, page):
         raise BadPage("the page's id does not follow from its feed, epoch and number")
@@ -78,14 +73,14 @@ def parse_head(document: JsonObject, feed: Feed, now: int) -> PageHead:
         epoch,
         page,
         parse_first_seq(document, page),
-        _published(document, now),
+        read_published(document, now),
         *parse_previous(document, epoch, page),
     )
 
 
 def parse_first_seq(document: JsonObject, page: int) -> int:
     """Return the seq of the first row of a document that begins with `page`; raises `BadPage`."""
-    first = _positive(document, "firstSeq")
+    first = read_number(document.get("firstSeq"), "firstSeq")
     if first < page or (page == 1 and first != 1):
         raise BadPage("firstSeq does not fit the number of the page")
     return first
@@ -98,32 +93,12 @@ def parse_previous(
     return _previous_digest(document, page), _previous_epoch(document, epoch, page)
 
 
-def _positive(document: JsonObject, name: str, most: int = MAX_INTEGER) -> int:
-    value = document.get(name)
-    if type(value) is not int or not 1 <= value <= most:
-        raise BadPage(f"{name} is not a number from 1 to {most}")
-    return value
-
-
-def _published(document: JsonObject, now: int) -> int:
-    try:
-        published = from_rfc3339(document.get("published"))
-    except BadRequest as error:
-        raise BadPage("the page does not say when it was published") from error
-    if not 0 <= published <= now + PUBLISHED_AHEAD_SECONDS:
-        raise BadPage("the page was published in the future")
-    return published
-
-
 def _previous_digest(document: JsonObject, page: int) -> str | None:
     if page == 1:
         if "previousDigest" in document:
             raise BadPage("the first page of an epoch has no previousDigest")
         return None
-    value = document.get("previousDigest")
-    if not isinstance(value, str) or not multibase.is_digest(value):
-        raise BadPage("previousDigest is missing, or not the digest of a page")
-    return value
+    return read_digest(document.get("previousDigest"), "previousDigest")
 
 
 def _previous_epoch(document: JsonObject, epoch: str, page: int) -> EpochEnd | None:

@@ -22,17 +22,9 @@ from federation.origin import Origin, Url
 from federation.wire import columns, multibase, proof
 from federation.wire.attestation import Place
 from federation.wire.epoch import MAX_PAGE
-from federation.wire.feed_document import (
-    check_kind,
-    check_revoked,
-    check_tricks,
-    read_digest,
-    read_epoch,
-    read_number,
-    read_published,
-    verify_signed,
-)
+from federation.wire.feed_document import check_kind, check_revoked, check_tricks, verify_signed
 from federation.wire.graph import is_plain
+from federation.wire.members import read_digest, read_epoch, read_number, read_published
 from federation.wire.page import digest
 from federation.wire.page_head import WIRE, EpochEnd
 from federation.wire.page_rows import Tables, parse_rows
@@ -173,15 +165,15 @@ def verify_manifest(document: JsonObject, actor: RemoteActor, now: int) -> Verif
     Raises `BadProof` for a wrong or revoked key, `WrongOrigin` for another's manifest, `BadPage`
     for one against the rules of the wire format.
     """
-    key = verify_signed(document, actor, FEED_CONTEXT, MANIFEST_TYPES, now)
+    proven, feed = verify_signed(document, actor, FEED_CONTEXT, MANIFEST_TYPES, now)
     if document.get("id") != snapshot_url(actor.id):
         raise BadPage("the manifest's id is not that of its feed's snapshot")
     epoch = read_epoch(document)
     through = read_number(document.get("throughPage"), "throughPage", 1, MAX_PAGE)
-    check_revoked(key, epoch, through)
+    check_revoked(proven.key, epoch, through)
     snapshot = Snapshot(
         actor.id,
-        actor.feed or Feed.CLEAN,
+        feed,
         epoch,
         through,
         read_digest(document.get("digestMultibase"), "digestMultibase"),
@@ -191,7 +183,7 @@ def verify_manifest(document: JsonObject, actor: RemoteActor, now: int) -> Verif
         _previous_epochs(document, epoch),
     )
     read_number(document.get("count"), "count", snapshot.count, snapshot.count)
-    return VerifiedManifest(snapshot, actor.origin, key.id)
+    return VerifiedManifest(snapshot, actor.origin, proven.key.id)
 
 
 @uncollected()

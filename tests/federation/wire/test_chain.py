@@ -2,12 +2,12 @@ import pytest
 
 from federation.wire.chain import Cursor, Step, after, step
 from federation.wire.multibase import digest
-from federation.wire.page import EpochEnd, parse_page
-from tests.federation.samples import EPOCH, NOW, OTHER_EPOCH, head, signed_page
+from federation.wire.page import EpochEnd, verify_page
+from tests.federation.samples import EPOCH, NOW, OTHER_EPOCH, feed_actor, signed_page
 
 
 def page(**changes):
-    return parse_page(signed_page(**changes), head().feed, NOW)
+    return verify_page(signed_page(**changes), feed_actor(), NOW).page
 
 
 FIRST = page()
