@@ -16,7 +16,7 @@ from cache.storage.rows import batches
 from cache.storage.tables import pipelines
 from cache.verdict import Feed
 from federation.publishing.head import FeedHead
-from federation.wire.page import EpochEnd
+from federation.wire.page_head import EpochEnd
 
 _UNSEALED = (  # made once, for that takes longer than running it
     select(feed_rows)
@@ -86,7 +86,14 @@ def last_page(conn: Connection, feed: Feed) -> LastPage | None:
 def begin_epoch(conn: Connection, feed: Feed, now: int) -> None:
     """Begin a new history of `feed` that names the last one with pages, and its last page."""
     before = last_page(conn, feed)
-    end = before and (EpochEnd(before.epoch, before.page) if before.page else before.previous)
+    end = None
+    if before is not None:
+        end = EpochEnd(before.epoch, before.page) if before.page else before.previous
+    begin_epoch_after(conn, feed, end, now)
+
+
+def begin_epoch_after(conn: Connection, feed: Feed, end: EpochEnd | None, now: int) -> None:
+    """Begin a new history of `feed` that keeps what came before through `end`, None for nothing."""
     conn.execute(
         insert(feed_epochs).values(
             feed=int(feed),
@@ -147,6 +154,12 @@ def first_page(conn: Connection, feed: Feed, epoch: str) -> int | None:
     pages = select(c.page).where(c.feed == int(feed), c.epoch == epoch)
     found: int | None = conn.scalar(pages.order_by(c.page).limit(1))
     return found
+
+
+def is_dropped(conn: Connection, feed: Feed, epoch: str, page: int) -> bool:
+    """Tell whether a page was dropped from the front of its epoch."""
+    first = first_page(conn, feed, epoch)
+    return first is not None and 1 <= page < first
 
 
 def history(conn: Connection, feed: Feed) -> list[EpochEnd]:

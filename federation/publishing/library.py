@@ -69,7 +69,7 @@ class Library:
         if not is_epoch(epoch) or not (run or _NUMBER.fullmatch(name)):
             raise NotFound("there is no such page")
         page = int(run[1] if run else name)
-        if await self._store.read(_is_dropped, reader.feed, epoch, page):
+        if await self._store.read(feed_log.is_dropped, reader.feed, epoch, page):
             raise Gone("the page was dropped, for all its rows have expired")
         if run is None:
             read = functools.partial(feed_log.page_text, feed=reader.feed, epoch=epoch, page=page)
@@ -145,8 +145,3 @@ def takes_gzip(accept_encoding: str) -> bool:
 def _zipped(make: Callable[[], bytes | None]) -> bytes | None:
     body = make()
     return None if body is None else gzip.compress(body, GZIP_LEVEL, mtime=0)
-
-
-def _is_dropped(conn: Connection, feed: Feed, epoch: str, page: int) -> bool:
-    first = feed_log.first_page(conn, feed, epoch)
-    return first is not None and 1 <= page < first

@@ -9,7 +9,6 @@ snapshots are made anew. All of it is one transaction; the void pages stay in th
 nobody is sent any.
 """
 
-import secrets
 from dataclasses import dataclass
 
 from sqlalchemy import (
@@ -18,7 +17,6 @@ from sqlalchemy import (
     delete,
     false,
     func,
-    insert,
     or_,
     select,
     update,
@@ -26,7 +24,6 @@ from sqlalchemy import (
 
 from cache.storage.feed_tables import (
     deliveries,
-    feed_epochs,
     feed_pages,
     feed_rows,
     feed_runs,
@@ -38,7 +35,7 @@ from federation.addresses import FEED_NAMES
 from federation.errors import BadRevocation
 from federation.publishing import feed_log
 from federation.signing.keystore import StoredKey, mark_revoked
-from federation.wire.page import EpochEnd
+from federation.wire.page_head import EpochEnd
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +51,14 @@ def revoke(conn: Connection, feed: Feed, key: StoredKey, first: EpochEnd, now: i
     counted = _counted(conn, feed)
     _check(conn, feed, key, first, counted)
     kept = _kept_before(first, counted)
-    if kept is not None and (
-        _was_dropped(conn, feed, kept) or _signed_elsewhere(conn, feed, key, first, kept, counted)
+    if kept is not None and (  # no outbox could end at a page that is not served any more
+        feed_log.is_dropped(conn, feed, kept.epoch, kept.page)
+        or _signed_elsewhere(conn, feed, key, first, kept, counted)
     ):
         kept = None
     mark_revoked(conn, key.id, (first.epoch, first.page), now)
     rows = _say_again(conn, feed, kept, counted)
-    _begin(conn, feed, kept, now)
+    feed_log.begin_epoch_after(conn, feed, kept, now)
     conn.execute(delete(feed_snapshots).where(feed_snapshots.c.feed == int(feed)))
     conn.execute(delete(feed_runs).where(feed_runs.c.feed == int(feed)))  # signed anew
     conn.execute(delete(deliveries).where(is_waiting, deliveries.c.feed == int(feed)))
@@ -127,11 +125,6 @@ def _signed_elsewhere(
     return conn.execute(page.limit(1)).first() is not None
 
 
-def _was_dropped(conn: Connection, feed: Feed, end: EpochEnd) -> bool:
-    """Tell whether the page is not served any more, so that no outbox could end there."""
-    return end.page < (feed_log.first_page(conn, feed, end.epoch) or 0)
-
-
 def _through(end: EpochEnd) -> ColumnElement[bool]:
     return (feed_pages.c.epoch == end.epoch) & (feed_pages.c.page <= end.page)
 
@@ -146,15 +139,3 @@ def _say_again(conn: Connection, feed: Feed, kept: EpochEnd | None, counted: lis
         void |= (c.epoch == kept.epoch) & (c.page > kept.page)
     again = update(feed_rows).where(c.feed == int(feed), c.seq.is_not(None), void)
     return conn.execute(again.values(epoch=None, page=None, seq=None)).rowcount
-
-
-def _begin(conn: Connection, feed: Feed, kept: EpochEnd | None, now: int) -> None:
-    conn.execute(
-        insert(feed_epochs).values(
-            feed=int(feed),
-            epoch=secrets.token_hex(16),
-            previous_epoch=kept.epoch if kept else None,
-            previous_page=kept.page if kept else None,
-            started=now,
-        )
-    )

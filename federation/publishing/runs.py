@@ -7,6 +7,7 @@ pages whenever it is asked for, the same to the byte.
 """
 
 import json
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -52,11 +53,12 @@ def next_run(conn: Connection, feed: Feed, now: int) -> Run | None:
 
 
 def length(pages: Sequence[Row[Any]]) -> int:
-    """Return how many of the pages, from the first, make up a run: as many as fit, at least one."""
-    taken = 1
-    while taken < len(pages) and _fit(pages[: taken + 1]):
-        taken += 1
-    return taken
+    """Return how many of the pages, from the first, make up a run: as many as fit, at least one.
+
+    Where some do not fit, no more of them do: so it is found by halving, not page by page.
+    """
+    counts = range(2, len(pages) + 1)
+    return 1 + bisect_left(counts, True, key=lambda count: not _fit(pages[:count]))
 
 
 def page_texts(conn: Connection, run: Run) -> list[str]:

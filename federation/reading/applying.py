@@ -57,18 +57,16 @@ def apply_page(
     verified: VerifiedPage,
     now: int,
     *,
-    is_oldest: bool = False,
-    without_tail: bool = False,
+    without_older: bool = False,
 ) -> Step:
     """Apply a page if it comes next, and say what it was to the cursor.
 
     Only `NEXT` and `NEW_EPOCH` change anything here; `FORKED` has been kept as evidence. A new
-    epoch waits (`GAP`) until the old one is here through the very page that it names: but for
-    `is_oldest`, which says that no older one is to be had, and `without_tail`, which says that
-    its last pages are not.
+    epoch waits (`GAP`) until the old one is here through the very page that it names, unless
+    `without_older` says that no more of the old one is to be had.
     """
     run = _Run([verified.page], verified.origin, verified.key_id, verified.document)
-    return _apply(conn, follow_id, run, now, is_oldest=is_oldest, without_tail=without_tail)
+    return _apply(conn, follow_id, run, now, without_older=without_older)
 
 
 def apply_merged(
@@ -77,17 +75,14 @@ def apply_merged(
     verified: VerifiedRun,
     now: int,
     *,
-    is_oldest: bool = False,
-    without_tail: bool = False,
+    without_older: bool = False,
 ) -> Step:
     """Apply those of merged pages that are not here yet, as `apply_page` does one."""
     run = _Run(verified.pages, verified.origin, verified.key_id, verified.document)
-    return _apply(conn, follow_id, run, now, is_oldest=is_oldest, without_tail=without_tail)
+    return _apply(conn, follow_id, run, now, without_older=without_older)
 
 
-def _apply(
-    conn: Connection, follow_id: int, run: _Run, now: int, *, is_oldest: bool, without_tail: bool
-) -> Step:
+def _apply(conn: Connection, follow_id: int, run: _Run, now: int, *, without_older: bool) -> Step:
     follow = reading(conn, follow_id, run.pages[0].head.feed_id)
     if follow is None:
         return Step.KNOWN
@@ -97,8 +92,7 @@ def _apply(
     pages = [page for page in run.pages if at is None or _is_new(page, at)]
     what = step(at, pages[0]) if pages else _of_known(at, run)
     if what in APPLIED and (
-        _misses_older(at, pages[0], is_oldest=is_oldest, without_tail=without_tail)
-        or _reads_snapshot(conn, follow_id)
+        _misses_older(at, pages[0], without_older=without_older) or _reads_snapshot(conn, follow_id)
     ):
         what = Step.GAP
     if what in APPLIED:
@@ -120,16 +114,14 @@ def _of_known(at: Cursor | None, run: _Run) -> Step:
     return step(at, run.pages[-1])
 
 
-def _misses_older(
-    at: Cursor | None, page: AttestationPage, *, is_oldest: bool, without_tail: bool
-) -> bool:
+def _misses_older(at: Cursor | None, page: AttestationPage, *, without_older: bool) -> bool:
     """Tell whether pages of the epoch before come first."""
     end = page.head.previous_epoch
     if end is None or page.head.page != 1:
         return False
     if at is None:
-        return not is_oldest
-    return at.page > end.page or (at.page < end.page and not without_tail)
+        return not without_older
+    return at.page > end.page or (at.page < end.page and not without_older)
 
 
 def _reads_snapshot(conn: Connection, follow_id: int) -> bool:

@@ -214,10 +214,10 @@ class CatchingUp:
         return await self._store.write(is_as_listed, self._id, run, page, now)
 
     async def _take(self, found: VerifiedPage | VerifiedRun, *, is_oldest: bool = False) -> Step:
-        now, about = self._instance.clock(), {"is_oldest": is_oldest, "without_tail": is_oldest}
+        now, args = self._instance.clock(), {"without_older": is_oldest}
         if isinstance(found, VerifiedRun):
-            return await self._store.write(apply_merged, self._id, found, now, **about)
-        return await self._store.write(apply_page, self._id, found, now, **about)
+            return await self._store.write(apply_merged, self._id, found, now, **args)
+        return await self._store.write(apply_page, self._id, found, now, **args)
 
     # --- snapshots ---------------------------------------------------------------------------
     async def _begun(self) -> Manifest | None:

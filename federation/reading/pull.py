@@ -11,7 +11,7 @@ import logging
 import random
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, bindparam, select, update
 
 from cache.errors import CacheError
 from cache.storage.database import Store
@@ -34,6 +34,16 @@ _log = logging.getLogger(__name__)
 _FEEDS_AT_ONCE: Final = 4
 _TURN_SECONDS: Final = 30  # after which a feed that has still more waits for the others
 _LEASE_SECONDS: Final = 60  # after which a pull that a crash cut off is due again
+_DUE: Final = (  # made once, for it is asked at every turn
+    select(follows.c.id, follows.c.actor_id, follows.c.tries)
+    .where(
+        follows.c.state == follow.ACCEPTED,
+        follows.c.halted.is_(None),
+        follows.c.next_try <= bindparam("now"),
+    )
+    .order_by(follows.c.next_try)
+    .limit(_FEEDS_AT_ONCE)
+)
 
 
 class Puller:
@@ -55,8 +65,8 @@ class Puller:
 
     async def run_once(self) -> int:
         """Pull the feeds that are due; return how many."""
-        lease = self._instance.clock() + _LEASE_SECONDS
-        due = await self._store.read(_due, self._instance.clock())
+        now = self._instance.clock()
+        due, lease = await self._store.read(_due, now), now + _LEASE_SECONDS
         if not due:
             return 0
         await self._store.write(_set_next, [row.id for row in due], lease)
@@ -127,10 +137,7 @@ def pull_all_soon(conn: Connection) -> None:
 
 
 def _due(conn: Connection, now: int) -> list[Row[Any]]:
-    c = follows.c
-    reads = (c.state == follow.ACCEPTED) & c.halted.is_(None) & (c.next_try <= now)
-    rows = select(follows).where(reads).order_by(c.next_try).limit(_FEEDS_AT_ONCE)
-    return list(conn.execute(rows))
+    return list(conn.execute(_DUE, {"now": now}))
 
 
 def _set_next(conn: Connection, follow_ids: list[int], next_try: int) -> None:
