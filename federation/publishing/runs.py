@@ -19,14 +19,12 @@ from cache.verdict import Feed
 from federation.publishing import feed_log
 from federation.signing.keys import proof_key_id
 from federation.signing.keystore import proof_key_in_use
-from federation.wire import proof
 from federation.wire.joining import join_rules
-from federation.wire.merged import BLOCK_PAGES, MAX_RUN_ROWS, build_merged
+from federation.wire.merged import BLOCK_PAGES, MAX_RUN_ROWS, build_merged, sign_merged
 from federation.wire.page import MAX_PAGE_BYTES
 from federation.wire.page_head import EpochEnd
 from federation.wire.page_tables import MAX_LABELS, MAX_PIPELINES, MAX_RULES
 from federation.wire.strictjson import JsonObject
-from federation.wire.times import from_rfc3339
 
 MERGED_AFTER_SECONDS: Final = 86_400
 _NULL_BYTES: Final = len("null,")
@@ -87,7 +85,7 @@ def sign_run(conn: Connection, run: Run, document: JsonObject) -> None:
         return
     private = proof_key_in_use(conn, run.feed)
     key_id = proof_key_id(document["attributedTo"], private.public_key())
-    signed = proof.sign(document, private, key_id, from_rfc3339(document["published"]))
+    signed = sign_merged(document, private, key_id)
     conn.execute(
         insert(feed_runs).values(
             feed=int(run.feed),
