@@ -62,14 +62,14 @@ class Documents:
         if name in addresses.FEEDS:
             head = await self._outboxes.head(addresses.FEEDS[name])
             await self._feeds.note_heads()
-        return outbox.build_outbox(self._id(name), head)
+        return outbox.build_outbox(self._instance.id_of(name), head)
 
     async def followers(self, name: str) -> JsonObject:
         """Return a followers collection, which shows a count only."""
         _known(name)
         feed = addresses.FEEDS.get(name)
         count = await self._store.read(count_approved, feed) if feed else 0
-        return outbox.build_followers(self._id(name), count)
+        return outbox.build_followers(self._instance.id_of(name), count)
 
     async def page(self, request: Request, name: str, epoch: str, page: str) -> Served | Url:
         """Return a page, or pages `<first>-<last>` merged, or where these stand instead.
@@ -127,13 +127,6 @@ class Documents:
         except FederationError:
             return False
         return True
-
-    def _id(self, name: str) -> Url:
-        return (
-            self._instance.feed_id(addresses.FEEDS[name])
-            if name in addresses.FEEDS
-            else (self._instance.id)
-        )
 
 
 def _known(name: str) -> None:

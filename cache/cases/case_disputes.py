@@ -13,10 +13,11 @@ from sqlalchemy import Connection, func, select, update
 
 from cache.cases.case_opening import MAX_PICTURES
 from cache.cases.cases import (
-    MAX_REASON_CHARACTERS,
     WAITING,
     CaseState,
+    is_unanswered,
     look_again_at,
+    open_case,
     set_state,
     state_of,
 )
@@ -55,7 +56,7 @@ def bring_before_person(
         equals = sorted(equal_images(connection, image_id))[-IN_LIST:]
         case_id = _case_with(connection, equals, room=MAX_PICTURES)
         if case_id is None:
-            case_id = _open(connection, reason, now)
+            case_id = open_case(connection, reason, now=now)
         if not _is_under_embargo(connection, case_id):
             _add(connection, case_id, image_id, said, now)
     if not _is_under_embargo(connection, case_id) and state_of(connection, case_id) not in WAITING:
@@ -76,8 +77,7 @@ def answer_disputes(connection: Connection, image_ids: Iterable[int], *, now: in
             .join(cases, cases.c.id == case_pictures.c.case_id)
             .where(images.c.id.in_(some), case_pictures.c.finding.in_(ends), ~cases.c.embargo)
         )
-        waiting = disputes.c.answered.is_(None) & (disputes.c.is_ours == 0)
-        of_these = waiting & disputes.c.sha256.in_(settled)
+        of_these = is_unanswered & disputes.c.sha256.in_(settled)
         connection.execute(update(disputes).where(of_these).values(answered=now))
 
 
@@ -107,20 +107,6 @@ def _case_with(
         return case_id
     inside = select(func.count()).where(case_pictures.c.case_id == case_id)
     return case_id if connection.execute(inside).scalar_one() < room else None
-
-
-def _open(connection: Connection, reason: str, now: int) -> int:
-    added = connection.execute(
-        cases.insert().values(
-            state=CaseState.OPEN.value,
-            rules="",
-            reason=reason[:MAX_REASON_CHARACTERS],
-            embargo=False,
-            opened=now,
-            changed=now,
-        )
-    )
-    return int((added.inserted_primary_key or (0,))[0])
 
 
 def _add(connection: Connection, case_id: int, image_id: int, said: Decision, now: int) -> None:

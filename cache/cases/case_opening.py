@@ -25,6 +25,7 @@ from cache.cases.cases import (
     CaseState,
     is_disputed,
     look_again_at,
+    open_case,
     set_state,
     settle_expiry,
     settled_state,
@@ -113,8 +114,10 @@ class _Picture:
 
     def _enter(self) -> Noted:
         """Let the picture join a case, or open one."""
-        shared = _case_for(self.connection, self.image_id, self.one, self.standing, self.terms)
-        case_id = self._open() if shared is None else shared
+        case_id = _case_for(self.connection, self.image_id, self.one, self.standing, self.terms)
+        is_new = case_id is None
+        if case_id is None:
+            case_id = open_case(self.connection, self.one.sentence, now=self.now)
         self.connection.execute(
             case_pictures.insert().values(
                 case_id=case_id,
@@ -129,23 +132,10 @@ class _Picture:
         reopened = False
         if self.one.found is not None:
             self._follow_persons(case_id, self.one.found)
-        elif shared is not None:
+        elif not is_new:
             reopened = self._reopen(case_id, f"Another picture joined it. {self.one.sentence}")
         look_again_at(self.connection, [case_id])
-        return Noted(int(shared is None), int(reopened))
-
-    def _open(self) -> int:
-        added = self.connection.execute(
-            cases.insert().values(
-                state=CaseState.OPEN.value,
-                rules="",
-                reason=self.one.sentence,
-                embargo=False,
-                opened=self.now,
-                changed=self.now,
-            )
-        )
-        return int((added.inserted_primary_key or (0,))[0])
+        return Noted(int(is_new), int(reopened))
 
     def _update(self, place: Place) -> Noted:
         case_id, before = place.case_id, place.decision

@@ -40,6 +40,9 @@ RESTORED = "restored"
 
 MAX_REASON_CHARACTERS = 2_000
 
+is_unanswered = disputes.c.answered.is_(None) & (disputes.c.is_ours == 0)
+"""Names what peers dispute of ours and no person here answered yet."""
+
 _AGAIN = case((cases.c.recheck < 0, cases.c.recheck - 1), else_=-1)
 """The mark of a case that is to be looked at again at once; each request has one of its own."""
 
@@ -80,6 +83,21 @@ def recheck_issuer(
     if flags_too:
         note_flags_of(connection, issuer_id)
     return int(found.rowcount)
+
+
+def open_case(connection: Connection, reason: str, *, now: int) -> int:
+    """Open a case that has no picture yet and return its id; `reason` is for people."""
+    added = connection.execute(
+        cases.insert().values(
+            state=CaseState.OPEN.value,
+            rules="",
+            reason=reason[:MAX_REASON_CHARACTERS],
+            embargo=False,
+            opened=now,
+            changed=now,
+        )
+    )
+    return int((added.inserted_primary_key or (0,))[0])
 
 
 def due_cases(connection: Connection, limit: int, *, now: int) -> list[Due]:
@@ -160,8 +178,7 @@ def settled_state(connection: Connection, case_id: int) -> CaseState | None:
 
 def is_disputed(connection: Connection, case_id: int) -> bool:
     """Tell whether a peer disputes a picture of the case, and nobody answered yet."""
-    waiting = disputes.c.answered.is_(None) & (disputes.c.is_ours == 0)
-    query = select(disputes.c.id).where(disputes.c.case_id == case_id, waiting)
+    query = select(disputes.c.id).where(disputes.c.case_id == case_id, is_unanswered)
     return connection.execute(query.limit(1)).first() is not None
 
 

@@ -6,12 +6,12 @@ from typing import Final
 
 from federation.actors.remote_actor import RemoteActor
 from federation.checking.judging import read_document
-from federation.checking.looking import Look
+from federation.checking.looking import Look, is_there
 from federation.checking.result import Check, Name, failed, ok, skipped, warning
 from federation.client import Seen
 from federation.errors import FederationError
 from federation.following.follow import ACCEPTED, PENDING
-from federation.following.followers import APPROVED, Follower
+from federation.following.followers import APPROVED, REJECTED, Follower
 from federation.outbound.delivery_state import DeliveryState
 from federation.outbound.media import Kind
 from federation.reading.states import FeedState
@@ -43,7 +43,7 @@ class Known:
 
 def judge_signature(unsigned: Look, signed: dict[Scheme, Look]) -> Check:
     """Say which kinds of our signatures it takes."""
-    taken = [scheme.value for scheme, look in signed.items() if _is_taken(look)]
+    taken = [scheme.value for scheme, look in signed.items() if is_there(look)]
     todo = (
         "It must be able to fetch our actor and WebFinger to know our key; "
         "run `fediverdict federation check` on our own side, and compare the clocks."
@@ -51,13 +51,9 @@ def judge_signature(unsigned: Look, signed: dict[Scheme, Look]) -> Check:
     if not taken:
         return failed(Name.SIGNATURE, "it takes none of our signatures", todo)
     said = f"it takes requests signed by {' and '.join(taken)}"
-    if _is_taken(unsigned):
+    if is_there(unsigned):
         said += ", and unsigned ones too (its actor is public)"
     return ok(Name.SIGNATURE, said)
-
-
-def _is_taken(look: Look) -> bool:
-    return isinstance(look, Seen) and look.status == 200
 
 
 def judge_outbox(document: JsonObject | str, actor: RemoteActor) -> tuple[Check, OutboxHead | None]:
@@ -167,7 +163,7 @@ def judge_follower(known: Known) -> Check:
         return ok(Name.FOLLOWER, "nobody there follows us")
     told = [f"{one.feed.name.lower()}: {one.state}" for one in known.followers]
     said = f"it follows us ({', '.join(told)})"
-    if any(one.state not in (APPROVED, "rejected") for one in known.followers):
+    if any(one.state not in (APPROVED, REJECTED) for one in known.followers):
         todo = "Approve or reject it: `fediverdict followers list`."
         return warning(Name.FOLLOWER, said, todo)
     return ok(Name.FOLLOWER, said)

@@ -12,7 +12,7 @@ from typing import Final
 from federation.actors import nodeinfo, webfinger
 from federation.actors.remote_actor import RemoteActor, parse_actor
 from federation.actors.webfinger import Handle, check_agrees, parse_webfinger
-from federation.checking.looking import Look, NoAnswer
+from federation.checking.looking import Look, NoAnswer, is_there
 from federation.checking.result import Check, Name, failed, ok, skipped, warning
 from federation.client import Seen
 from federation.context import (
@@ -25,6 +25,7 @@ from federation.context import (
 from federation.errors import BadRequest, BlockedAddress, BlockedDomain, FederationError
 from federation.origin import Url, origin_of
 from federation.outbound import media
+from federation.signing.request import WINDOW_SECONDS
 from federation.wire.strictjson import JsonObject, parse
 from federation.wire.times import from_http_date
 
@@ -34,8 +35,8 @@ CONTEXTS: Final = (ACTIVITYSTREAMS, SECURITY_V1, DATA_INTEGRITY_V2, MULTIKEY_V1,
 SKEW_WARNING_SECONDS: Final = 60
 """A clock that is further off is odd; a second of it is the way of the answer."""
 
-SKEW_SECONDS: Final = 3_600
-"""A clock that is further off makes every signature stale (`signing/request.py`)."""
+SKEW_SECONDS: Final = WINDOW_SECONDS
+"""A clock that is further off makes every signature stale."""
 
 _TLS_WORDS: Final = ("certificate", "[ssl", "tlsv1")  # what OpenSSL and aiohttp say
 _NAME_WORDS: Final = ("name or service not known", "getaddrinfo", "no address", "nodename", "dns")
@@ -180,7 +181,7 @@ def judge_nodeinfo(
 
 def judge_host_meta(look: Look) -> Check:
     """Say whether host-meta is there; WebFinger does without it."""
-    if isinstance(look, Seen) and look.status == 200:
+    if is_there(look):
         return ok(Name.HOST_META, "host-meta is there")
     return ok(Name.HOST_META, "host-meta is not there, and nothing here needs it")
 

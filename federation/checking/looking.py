@@ -26,6 +26,11 @@ class NoAnswer:
 Look: TypeAlias = Seen | NoAnswer
 
 
+def is_there(look: Look) -> bool:
+    """Tell whether what was asked for came."""
+    return isinstance(look, Seen) and look.status == 200
+
+
 @dataclass(frozen=True, slots=True)
 class Looker:
     """Asks for one doctor; `as_actor` signs where a signature is wanted."""

@@ -15,9 +15,8 @@ from federation.actors.webfinger import Handle, parse_handle, webfinger_url
 from federation.addresses import page_url
 from federation.checking import feed_judging, judging
 from federation.checking.feed_judging import Known
-from federation.checking.looking import Look, Looker, NoAnswer
+from federation.checking.looking import Look, Looker, NoAnswer, is_there
 from federation.checking.result import Check, Name, failed, ok, skipped
-from federation.client import Seen
 from federation.errors import BadHandle, FederationError
 from federation.following.followers import list_followers
 from federation.origin import Origin, Url, origin_of, parse_url
@@ -123,7 +122,7 @@ class PeerDoctor:
         """Check the actor, and its feed where it is one."""
         signed = {s: await self._look(actor_id, Kind.ACTIVITY, s) for s in SIGNED}
         unsigned = await self._look(actor_id, Kind.ACTIVITY)
-        best = next((one for one in signed.values() if _is_there(one)), signed[Scheme.CAVAGE])
+        best = next((one for one in signed.values() if is_there(one)), signed[Scheme.CAVAGE])
         document = judging.read_document(best, Kind.ACTIVITY, self._bytes)
         actor = judging.judge_actor(document, actor_id, http=self._http)
         signature = feed_judging.judge_signature(unsigned, signed)
@@ -186,10 +185,6 @@ class PeerDoctor:
 
 def _skip(names: Iterable[Name], why: str, but: Sequence[Name] = ()) -> list[Check]:
     return [skipped(name, why) for name in names if name not in but]
-
-
-def _is_there(look: Look) -> bool:
-    return isinstance(look, Seen) and look.status == 200
 
 
 def _nodeinfo_url(document: JsonObject | str, origin: Origin, *, http: bool) -> Url | None:

@@ -37,13 +37,10 @@ from federation.errors import BlockedDomain, FederationError
 from federation.following.inboxes import forget_gone, leave_shared
 from federation.instance import Instance
 from federation.outbound import hosts, waiting
-from federation.outbound.backoff import backoff_seconds
 from federation.outbound.hosts import Failure
-from federation.outbound.waiting import Delivery, enqueue
+from federation.outbound.waiting import Delivery
 from federation.settings import FederationSettings
 from federation.turns import Turns
-
-__all__ = ["Deliverer", "backoff_seconds", "enqueue"]
 
 _log = logging.getLogger(__name__)
 UNSIGNED_TRIES: Final = 6

@@ -29,8 +29,9 @@ def delivery_state(conn: Connection, origin: str) -> DeliveryState:
     waiting, oldest = conn.execute(
         select(func.count(), func.min(c.created)).where(is_waiting, mine)
     ).one()
-    dropped = select(c.error).where(mine, c.state == "dropped").order_by(c.id.desc())
-    errors = list(conn.execute(dropped).scalars())
+    is_dropped = mine & (c.state == "dropped")
+    dropped = conn.scalar(select(func.count()).where(is_dropped)) or 0
+    last = conn.scalar(select(c.error).where(is_dropped).order_by(c.id.desc()).limit(1))
     known = select(hosts.c.succeeded, hosts.c.error).where(hosts.c.origin == origin)
     row = conn.execute(known).first()
     return DeliveryState(
@@ -38,9 +39,9 @@ def delivery_state(conn: Connection, origin: str) -> DeliveryState:
         read_host(conn, origin),
         waiting,
         oldest,
-        len(errors),
+        dropped,
         row.succeeded if row else None,
-        (row.error if row else None) or (errors[0] if errors else None),
+        (row.error if row else None) or last,
     )
 
 

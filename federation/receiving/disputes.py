@@ -13,6 +13,7 @@ from typing import Final
 from sqlalchemy import Connection, Row, delete, func, select
 
 from cache.cases.case_disputes import bring_before_person
+from cache.cases.cases import is_unanswered
 from cache.storage.feed_tables import feed_rows, followers, inbox
 from cache.storage.peer_tables import disputes
 from cache.verdict import Decision, Feed
@@ -104,8 +105,7 @@ def _check_room(conn: Connection, flag: Flag, number: int, limit: int, now: int)
     ):
         message = f"{origin} may dispute {limit} attestations a day"
         raise TooManyDisputes(message)
-    waiting = disputes.c.answered.is_(None) & (disputes.c.is_ours == 0)
-    if (conn.scalar(select(func.count()).where(waiting)) or 0) >= WAITING_DISPUTES:
+    if (conn.scalar(select(func.count()).where(is_unanswered)) or 0) >= WAITING_DISPUTES:
         message = f"{WAITING_DISPUTES} disputes wait for an answer already"
         raise TooManyDisputes(message)
 

@@ -193,7 +193,7 @@ def _when(seconds: int) -> str:
 
 def _duration(seconds: int) -> str:
     """Return e.g. `90 s`, `12 min`, `5 h`, `3 days`."""
-    for size, unit in ((172_800, "days"), (7_200, "h"), (120, "min")):
-        if seconds >= size:
-            return f"{seconds // {'days': 86_400, 'h': 3_600, 'min': 60}[unit]} {unit}"
+    for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
     return f"{seconds} s"

@@ -50,6 +50,19 @@ def follow(store, feed=Feed.CLEAN, **changes):
     return issuer_id
 
 
+def follower(feed, state):
+    """Insert an actor of the peer that asked to follow a feed of ours."""
+    return followers.insert().values(
+        feed=int(feed),
+        actor_id=f"{PEER}/actor",
+        origin=PEER,
+        inbox=f"{PEER}/inbox",
+        state=state,
+        follow_id=f"{PEER}/actor/follows/1",
+        created=1,
+    )
+
+
 def halt(store, feed=Feed.CLEAN):
     """Let a feed have told two stories."""
     why = f"page 3 of epoch {EPOCH} is told in two ways"
@@ -110,15 +123,7 @@ def test_delivery_shows_the_breaker_what_waits_and_the_last_error(run, config, s
     write(
         store,
         hosts.insert().values(origin=PEER, error="no answer", succeeded=1_700_000_000, **host),
-        followers.insert().values(
-            feed=int(Feed.FLAGGED),
-            actor_id=f"{PEER}/actor",
-            origin=PEER,
-            inbox=f"{PEER}/inbox",
-            state="approved",
-            follow_id="f",
-            created=1,
-        ),
+        follower(Feed.FLAGGED, "approved"),
         deliveries.insert().values(
             inbox=f"{PEER}/inbox",
             origin=PEER,
@@ -156,18 +161,7 @@ def test_delivery_shows_the_breaker_what_waits_and_the_last_error(run, config, s
 
 
 def test_a_host_that_only_follows_us_is_shown_as_well(run, config, store):
-    write(
-        store,
-        followers.insert().values(
-            feed=int(Feed.CLEAN),
-            actor_id=f"{PEER}/actor",
-            origin=PEER,
-            inbox=f"{PEER}/inbox",
-            state="pending",
-            follow_id="f",
-            created=1,
-        ),
-    )
+    write(store, follower(Feed.CLEAN, "pending"))
     for name in ("peer.example", PEER):
         shown = run("peers", "show", name, config=config)
         assert shown.out.startswith(f"{PEER} follows us, and we do not follow it\n")
@@ -209,18 +203,7 @@ def test_one_feed_of_two_is_read_on(run, config, store):
 
 
 def test_a_follower_is_removed_by_command(run, config, store):
-    write(
-        store,
-        followers.insert().values(
-            feed=int(Feed.CLEAN),
-            actor_id=f"{PEER}/actor",
-            origin=PEER,
-            inbox=f"{PEER}/inbox",
-            state="approved",
-            follow_id=f"{PEER}/actor/follows/1",
-            created=1,
-        ),
-    )
+    write(store, follower(Feed.CLEAN, "approved"))
     done = run("followers", "remove", "peer.example", config=config)
     assert done.out == f"removed {PEER}/actor for the clean feed\n"
     assert run("followers", "list", config=config).out == "no followers yet\n"
