@@ -12,15 +12,17 @@ from urllib.parse import quote
 
 from federation import addresses
 from federation.actors.remote_actor import RemoteActor
+from federation.context import ACTIVITYSTREAMS
 from federation.errors import BadHandle, BadRequest, NotFound, WrongOrigin
 from federation.origin import Origin, Url, exact_url, netloc_of, origin_of, parse_origin
+from federation.outbound import media
 from federation.wire.strictjson import JsonObject
 
 ACTIVITY_TYPES: Final = (
-    "application/activity+json",
-    'application/ld+json; profile="https://www.w3.org/ns/activitystreams"',
+    media.ACTIVITY,
+    f'application/ld+json; profile="{ACTIVITYSTREAMS}"',
 )
-INSTANCE_REL: Final = "https://www.w3.org/ns/activitystreams#Application"  # FEP-2677, FEP-d556
+INSTANCE_REL: Final = f"{ACTIVITYSTREAMS}#Application"  # FEP-2677, FEP-d556
 MAX_HANDLE_CHARACTERS: Final = 320
 _NAME_CHARACTERS: Final = frozenset(string.ascii_letters + string.digits + "_-.")
 
@@ -68,9 +70,9 @@ def build_webfinger(resource: str, base: Origin) -> JsonObject:
     url = addresses.actor_url(base, name) if name else None
     if name is None or url is None:
         raise NotFound("no actor of this instance is called so")
-    links: list[dict[str, Any]] = [{"rel": "self", "type": ACTIVITY_TYPES[0], "href": url}]
+    links: list[dict[str, Any]] = [{"rel": "self", "type": media.ACTIVITY, "href": url}]
     if name == addresses.INSTANCE_NAME:
-        links.append({"rel": INSTANCE_REL, "type": ACTIVITY_TYPES[0], "href": url})
+        links.append({"rel": INSTANCE_REL, "type": media.ACTIVITY, "href": url})
     subject = base if resource in (base, base + "/") else f"acct:{name}@{netloc_of(base)}"
     return {"subject": subject, "aliases": [url], "links": links}
 

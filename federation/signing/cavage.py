@@ -78,15 +78,13 @@ def read_signature(request: Request, now: int) -> Signature:
     return signature
 
 
-def verify_request(request: Request, key: RsaKey, now: int, base: Origin) -> VerifiedRequest:
-    """Verify that the holder of `key` signed this request for `base`; else `BadSignature`."""
-    return verify_read(request, read_signature(request, now), key, base)
-
-
 def verify_read(
     request: Request, signature: Signature, key: RsaKey, base: Origin
 ) -> VerifiedRequest:
-    """Verify the signature that `read_signature` gave; else `BadSignature`."""
+    """Verify that the holder of `key` made the signature of this request for `base`.
+
+    `signature` is what `read_signature` gave. Raises `BadSignature`.
+    """
     if signature.key_id != key.id:
         raise BadSignature("the signature names another key than the one given")
     headers = headers_of(request) | {"host": netloc_of(base)}

@@ -31,7 +31,6 @@ MAX_RSA_BITS: Final = 8_192  # verifying with larger ones costs too much
 MAX_EXPONENT_BITS: Final = 32  # a long public exponent makes verifying a hundred times slower
 MAX_PEM_CHARACTERS: Final = 4_096
 _ED25519_PUBLIC: Final = b"\xed\x01"  # multicodec ed25519-pub
-_ED25519_PRIVATE: Final = b"\x80\x26"  # multicodec ed25519-priv
 
 
 def generate_rsa() -> RSAPrivateKey:
@@ -100,14 +99,6 @@ def ed25519_from_multikey(text: object) -> Ed25519PublicKey:
     if len(data) != 34 or not data.startswith(_ED25519_PUBLIC):
         raise BadRequest("the multikey is not an Ed25519 key")
     return Ed25519PublicKey.from_public_bytes(data[2:])
-
-
-def ed25519_from_secret_multikey(text: object) -> Ed25519PrivateKey:
-    """Return the private key of a secret multikey, the form that published vectors use."""
-    data = multibase.decode(text)
-    if len(data) != 34 or not data.startswith(_ED25519_PRIVATE):
-        raise BadRequest("the secret multikey is not an Ed25519 key")
-    return Ed25519PrivateKey.from_private_bytes(data[2:])
 
 
 def main_key_id(actor_id: str) -> str:

@@ -35,7 +35,6 @@ from federation.signing.signature_input import (
     NEEDED,
     NOT_COVERED,
     LabelledSignature,
-    read_signatures,
 )
 from federation.wire.times import to_http_date
 
@@ -91,11 +90,6 @@ def sign_request(
     return headers
 
 
-def verify_request(request: Request, key: RsaKey, now: int, base: Origin) -> VerifiedRequest:
-    """Verify that the holder of `key` signed this request for `base`; else `BadSignature`."""
-    return verify_read(request, read_signatures(request, now), key, now, base)
-
-
 def verify_read(
     request: Request,
     signatures: Iterable[LabelledSignature],
@@ -103,7 +97,10 @@ def verify_read(
     now: int,
     base: Origin,
 ) -> VerifiedRequest:
-    """Verify one of those that `read_signatures` gave; else `BadSignature`."""
+    """Verify that the holder of `key` made one of the signatures of this request for `base`.
+
+    `signatures` are what `read_signatures` gave. Raises `BadSignature`.
+    """
     if not request.target.startswith("/") or "#" in request.target:
         raise BadSignature("the request's target is no path")
     for signature in signatures:

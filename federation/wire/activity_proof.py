@@ -17,10 +17,9 @@ from cryptography.exceptions import InvalidSignature
 from federation.actors.remote_actor import RemoteActor
 from federation.errors import BadProof, BadRequest
 from federation.wire import multibase
-from federation.wire.proof import CLOCK_SKEW_SECONDS, ProofKey, hash_data
+from federation.wire.proof import SUITE, ProofKey, check_context, check_life, hash_data
 from federation.wire.strictjson import JsonObject, canonical
 
-SUITE: Final = "eddsa-jcs-2022"
 MAX_TIME_CHARACTERS: Final = 40
 _NEEDED: Final = {"verificationMethod", "created", "proofValue", "type", "proofPurpose"}
 _UNSIGNED: Final = ("proof", "signature")
@@ -46,11 +45,10 @@ def verify_activity(document: JsonObject, actor: RemoteActor, now: int) -> tuple
     if document.get("actor") != actor.id:
         raise BadProof("the activity is of another actor than its proof")
     key = actor.proof_keys.get(str(options["verificationMethod"]))
-    if key is None or key.revoked is not None or key.revoked_from is not None:
+    if key is None or key.is_revoked:
         raise BadProof("the proof's verificationMethod is no key of the actor")
     created = _created(options["created"])
-    if created > now + CLOCK_SKEW_SECONDS or (key.expires is not None and created > key.expires):
-        raise BadProof("the proof was not created within the life of its key")
+    check_life(key, created, now)
     if not any(_fits(key, *said) for said in _readings(options, document)):
         raise BadProof("the proof does not fit the activity")
     return key, created
@@ -87,20 +85,12 @@ def _readings(
     except BadRequest as error:
         raise BadProof("the proof's value cannot be read") from error
     if "@context" in signed:  # vc-di-eddsa, section 3.3.2: a prefix of the document's
-        _check_context(signed["@context"], document.get("@context"))
+        if signed["@context"] != document.get("@context"):
+            check_context(signed["@context"], document.get("@context"))
         yield value, signed, unsecured | {"@context": signed["@context"]}
     else:
         yield value, signed | {"@context": document.get("@context")}, unsecured
         yield value, signed, unsecured
-
-
-def _check_context(of_proof: object, of_document: object) -> None:
-    if of_proof == of_document:
-        return
-    if not isinstance(of_proof, list) or not isinstance(of_document, list):
-        raise BadProof("the proof's @context is not the activity's")
-    if not of_proof or of_document[: len(of_proof)] != of_proof:
-        raise BadProof("the proof's @context is no prefix of the activity's")
 
 
 def _fits(key: ProofKey, value: bytes, options: JsonObject, unsecured: JsonObject) -> bool:

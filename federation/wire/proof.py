@@ -20,9 +20,10 @@ from federation.wire.strictjson import JsonObject, canonical
 from federation.wire.times import from_rfc3339, to_rfc3339
 
 CLOCK_SKEW_SECONDS: Final = 3_600  # a proof may be this far in the future
+SUITE: Final = "eddsa-jcs-2022"
 _FIXED: Final = {
     "type": "DataIntegrityProof",
-    "cryptosuite": "eddsa-jcs-2022",
+    "cryptosuite": SUITE,
     "proofPurpose": "assertionMethod",
 }
 _FIELDS: Final = {*_FIXED, "@context", "verificationMethod", "created", "proofValue"}
@@ -38,6 +39,11 @@ class ProofKey:
     expires: int | None = None
     revoked: int | None = None
     revoked_from: tuple[str, int] | None = None  # epoch and first page that no longer count
+
+    @property
+    def is_revoked(self) -> bool:
+        """Tell whether it counts no more, but for the pages before `revoked_from`."""
+        return self.revoked is not None or self.revoked_from is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,22 @@ def verify(document: JsonObject, keys: Mapping[str, ProofKey], now: int) -> Prov
     return Proven(document, key, created, multibase.digest(signed), is_plain(signed))
 
 
+def check_context(of_proof: object, of_document: object) -> None:
+    """The proof's context is a prefix of the document's, both arrays (vc-di-eddsa 3.3.2)."""
+    if not isinstance(of_proof, list) or not isinstance(of_document, list) or not of_proof:
+        raise BadProof("the @context of document and proof are not both arrays")
+    if of_document[: len(of_proof)] != of_proof:
+        raise BadProof("the proof's @context is no prefix of the document's")
+
+
+def check_life(key: ProofKey, created: int, now: int) -> None:
+    """Raise `BadProof` for a proof from the future, or made after its key expired."""
+    if created > now + CLOCK_SKEW_SECONDS:
+        raise BadProof("the proof was created in the future")
+    if key.expires is not None and created > key.expires:
+        raise BadProof("the proof was created after its key expired")
+
+
 def hash_data(options: bytes, document: bytes) -> bytes:
     """Return the 64 bytes that are signed, from two canonical forms (vc-di-eddsa 3.3.4)."""
     return hashlib.sha256(options).digest() + hashlib.sha256(document).digest()
@@ -94,16 +116,8 @@ def _options(document: JsonObject) -> dict[str, Any]:
     for name, value in _FIXED.items():
         if proof[name] != value:
             raise BadProof(f"the proof's {name} is not {value}")
-    _check_context(proof["@context"], document.get("@context"))
+    check_context(proof["@context"], document.get("@context"))
     return proof
-
-
-def _check_context(of_proof: object, of_document: object) -> None:
-    """The proof's context is a prefix of the document's, both arrays (vc-di-eddsa 3.3.2)."""
-    if not isinstance(of_proof, list) or not isinstance(of_document, list) or not of_proof:
-        raise BadProof("the @context of document and proof are not both arrays")
-    if of_document[: len(of_proof)] != of_proof:
-        raise BadProof("the proof's @context is no prefix of the document's")
 
 
 def _key(document: JsonObject, options: dict[str, Any], keys: Mapping[str, ProofKey]) -> ProofKey:
@@ -121,10 +135,7 @@ def _created(options: dict[str, Any], key: ProofKey, now: int) -> int:
         created = from_rfc3339(options["created"])
     except BadRequest as error:
         raise BadProof("the proof's time of creation cannot be read") from error
-    if created > now + CLOCK_SKEW_SECONDS:
-        raise BadProof("the proof was created in the future")
-    if key.expires is not None and created > key.expires:
-        raise BadProof("the proof was created after its key expired")
+    check_life(key, created, now)
     return created
 
 

@@ -14,6 +14,7 @@ from federation.actors.remote_actor import RemoteActor, parse_actor
 from federation.addresses import feed_url
 from federation.origin import Origin
 from federation.signing import keys
+from federation.wire import multibase
 from federation.wire.page import PageHead, seal_page
 from federation.wire.pipeline import pipeline_id
 from federation.wire.row import Attestation, Retraction
@@ -46,6 +47,13 @@ def other_rsa_key() -> RSAPrivateKey:
 
 def proof_key(name: str = "alpha") -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
+
+
+def secret_multikey(text: str) -> Ed25519PrivateKey:
+    """The private key in the form that published vectors use."""
+    data = multibase.decode(text)
+    assert data.startswith(b"\x80\x26"), "multicodec ed25519-priv"
+    return Ed25519PrivateKey.from_private_bytes(data[2:])
 
 
 def picture(name: str) -> bytes:

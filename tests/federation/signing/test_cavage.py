@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from federation.errors import BadSignature
 from federation.origin import Origin
-from federation.signing.cavage import read_signature, sign_request, verify_request
+from federation.signing.cavage import read_signature, sign_request, verify_read
 from federation.signing.request import WINDOW_SECONDS, Request, RsaKey
 from federation.signing.signature_header import MAX_COVERED, MAX_HEADER_CHARACTERS, parse_signature
 from federation.wire.times import from_http_date, to_http_date
@@ -30,6 +30,10 @@ def signed_post(now=NOW, url=INBOX, body=BODY):
 
 def post(headers, body=BODY, target="/inbox"):
     return Request("POST", target, list(headers.items()), body)
+
+
+def verify_request(request, key, now, base):
+    return verify_read(request, read_signature(request, now), key, base)
 
 
 def signed_by_hand(covered, parameters="", headers=None, method="post", target="/inbox"):

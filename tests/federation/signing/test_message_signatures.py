@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from federation.errors import BadSignature
 from federation.signing import keys
 from federation.signing.knocks import KNOCK_SECONDS
-from federation.signing.message_signatures import sign_request, verify_request
+from federation.signing.message_signatures import sign_request, verify_read
 from federation.signing.request import WINDOW_SECONDS, Request, RsaKey
 from federation.signing.signature_header import MAX_COVERED, MAX_HEADER_CHARACTERS
 from federation.signing.signature_input import MAX_LABELS, MAX_PARAMETERS, read_signatures
@@ -56,7 +56,7 @@ def post(headers, body=BODY, target="/inbox", method="POST"):
 
 
 def taken(request, now=NOW, key=KEY):
-    return verify_request(request, key, now, BASE)
+    return verify_read(request, read_signatures(request, now), key, now, BASE)
 
 
 def beside(*signed):

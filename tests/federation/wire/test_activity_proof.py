@@ -49,7 +49,7 @@ def test_a_proof_holds_up_to_the_second_its_key_expires(created, holds):
     if holds:
         assert verify_activity(signed(created), listed, NOW)[1] == created
     else:
-        with pytest.raises(BadProof, match="life of its key"):
+        with pytest.raises(BadProof, match="after its key expired"):
             verify_activity(signed(created), listed, NOW)
 
 

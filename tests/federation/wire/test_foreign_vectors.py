@@ -12,6 +12,7 @@ from federation.wire import multibase
 from federation.wire.proof import hash_data, sign
 from federation.wire.strictjson import canonical, parse
 from federation.wire.times import from_rfc3339
+from tests.federation.samples import secret_multikey
 
 W3C_SECRET = "z3u2en7t5LR2WtQH5PfFqMqwVHBeXouLzo6haApm8XHqvjxq"
 W3C_PUBLIC = "z6MkrJVnaZkeFzdQyMZu1cgjg7k1pZZ6pvBQ7XJPt4swbTQ2"
@@ -61,7 +62,7 @@ def test_a_proof_that_another_made_verifies():
 
 def test_we_make_the_same_proof():
     unsigned = {name: value for name, value in W3C_SIGNED.items() if name != "proof"}
-    private = keys.ed25519_from_secret_multikey(W3C_SECRET)
+    private = secret_multikey(W3C_SECRET)
     method = f"https://vc.example/issuers/5678#{W3C_PUBLIC}"
     assert sign(unsigned, private, method, from_rfc3339("2023-02-24T23:36:38Z")) == W3C_SIGNED
 

@@ -8,11 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federation.errors import BadProof
-from federation.signing import keys
 from federation.wire import multibase, proof
 from federation.wire.proof import ProofKey, hash_data, sign, verify
 from federation.wire.strictjson import canonical
-from tests.federation.samples import NOW, proof_key
+from tests.federation.samples import NOW, proof_key, secret_multikey
 
 OWNER = "https://alpha.example/feeds/clean"
 KEY_ID = f"{OWNER}#ed25519-test"
@@ -70,7 +69,7 @@ W3C_DOCUMENT = {
 
 def test_the_w3c_vector_of_eddsa_jcs_2022():
     """vc-di-eddsa, TestVectors/eddsa-jcs-2022: proofHashJCS, docHashJCS, sigBTC58JCS."""
-    private = keys.ed25519_from_secret_multikey(W3C_KEY)
+    private = secret_multikey(W3C_KEY)
     document = sign(W3C_DOCUMENT, private, W3C_METHOD, W3C_CREATED)
     options = {name: value for name, value in document["proof"].items() if name != "proofValue"}
     assert hash_data(canonical(options), canonical(W3C_DOCUMENT)).hex() == (
@@ -84,7 +83,7 @@ def test_the_w3c_vector_of_eddsa_jcs_2022():
 
 def test_the_vector_of_fep_8b32():
     """fep-8b32.feature; it holds floats, which only rfc8785 writes."""
-    private = keys.ed25519_from_secret_multikey(W3C_KEY)
+    private = secret_multikey(W3C_KEY)
     context = [
         "https://www.w3.org/ns/activitystreams",
         "https://w3id.org/security/data-integrity/v2",
