@@ -97,8 +97,7 @@ def _verified(known: Iterable[tuple[JsonObject, RemoteActor]], now: int) -> Iter
         except FederationError as error:
             _log.info("%s: %s", actor.id, error, extra={"action": "head_refused"})
             continue
-        key = actor.proof_keys[head.key_id]
-        if key.revoked is None and key.revoked_from is None:
+        if not actor.proof_keys[head.key_id].is_revoked:
             yield head
 
 

@@ -27,7 +27,7 @@ def withdraw_revoked(conn: Connection, actor: RemoteActor) -> int:
     nothing changes.
     """
     follow = by_actor(conn, actor.id)
-    revoked = [key for key in actor.proof_keys.values() if _is_revoked(key)]
+    revoked = [key for key in actor.proof_keys.values() if key.is_revoked]
     if follow is None or not revoked:
         return 0
     _forget_ahead(conn, follow, revoked)
@@ -39,10 +39,6 @@ def withdraw_revoked(conn: Connection, actor: RemoteActor) -> int:
         restart(conn, follow.id)
         conn.execute(update(follows).where(follows.c.id == follow.id).values(next_try=0))
     return count
-
-
-def _is_revoked(key: ProofKey) -> bool:
-    return key.revoked is not None or key.revoked_from is not None
 
 
 def _under(key: ProofKey) -> ColumnElement[bool]:

@@ -105,7 +105,7 @@ def verify_attestation(
     attestation, `BadPage` for one against the rules of the wire format or on another picture.
     """
     proven, feed = verify_signed(document, actor, ATTESTATION_CONTEXT, TYPES, now)
-    if proven.key.revoked is not None or proven.key.revoked_from is not None:
+    if proven.key.is_revoked:
         raise BadProof("the attestation is signed by a revoked key")
     return _parse(document, actor, feed, sha256, now, proven.key.id)
 

@@ -53,7 +53,7 @@ def check_tricks(document: JsonObject) -> None:
 
 def check_revoked(key: proof.ProofKey, epoch: str, page: int) -> None:
     """A revoked key counts only for pages of the named epoch before the named page."""
-    if key.revoked is None and key.revoked_from is None:
+    if not key.is_revoked:
         return
     if key.revoked_from is None or key.revoked_from[0] != epoch:
         raise BadProof("the document is signed by a revoked key")
