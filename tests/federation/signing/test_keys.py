@@ -45,6 +45,13 @@ def test_the_w3c_key_pair():
     assert keys.to_multikey(private.public_key()) == public
 
 
+def test_a_pem_has_4096_characters_at_most():
+    pem = keys.to_pem(rsa_key().public_key()).ljust(keys.MAX_PEM_CHARACTERS, "\n")
+    assert keys.rsa_from_pem(pem).key_size == keys.RSA_BITS
+    with pytest.raises(BadActor, match="too long"):
+        keys.rsa_from_pem(pem + "\n")
+
+
 def test_key_ids_are_fragments_of_the_actor():
     feed = "https://alpha.example/feeds/clean"
     assert keys.main_key_id(feed) == f"{feed}#main-key"

@@ -11,6 +11,7 @@ from federation.origin import Origin, Url
 from federation.signing import keys
 from federation.wire import proof
 from federation.wire.activity_proof import created_at, has_proof, verify_activity
+from federation.wire.times import to_rfc3339
 
 NOW = 1_795_000_000
 ACTOR = Url("https://a.example/users/alice")
@@ -75,3 +76,13 @@ def test_a_proof_of_one_actor_does_not_carry_the_activity_of_another():
 @pytest.mark.parametrize("spoilt", [None, [], "x", {}, {"cryptosuite": "eddsa-rdfc-2022"}])
 def test_what_is_no_proof_of_this_kind_is_none(spoilt):
     assert not has_proof({"proof": spoilt})
+
+
+def test_a_time_of_creation_has_40_characters_at_most():
+    document = signed()
+    for digits in (1, 19):  # of a fraction; with the rest 22 and 40 characters
+        document["proof"]["created"] = to_rfc3339(NOW).replace("Z", f".{'0' * digits}Z")
+        assert created_at(document) == NOW
+    document["proof"]["created"] = to_rfc3339(NOW).replace("Z", f".{'0' * 20}Z")
+    with pytest.raises(BadProof):
+        created_at(document)
