@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 
 from cache.storage.case_tables import arrivals, case_grounds, case_pictures, prints
+from cache.storage.contents import same_content
 from cache.storage.rows import batches
 from cache.storage.tables import images, issuers, verdicts
 from cache.verdict import Decision, Feed
@@ -55,7 +56,7 @@ _EQUALS_OURS = exists().where(
     _THEIRS.c.image_id == images.c.id,
     _THEIRS.c.issuer_id == _ISSUER,
     _THEIRS.c.feed == _FEED,
-    _OURS.c.content == _THEIRS.c.content,
+    same_content(_OURS.c.content, _THEIRS.c.content),
     _OURS.c.feed == int(Feed.OWN),
 )
 _RESTED_ON = exists().where(

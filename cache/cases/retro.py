@@ -19,6 +19,7 @@ from cache.index.near import CODE_BYTES, MIN_QUALITY
 from cache.judgement import Judgement
 from cache.memory.lookup_many import verdicts_of_images
 from cache.storage.case_tables import case_pictures
+from cache.storage.contents import same_content
 from cache.storage.rows import batches, insert_into
 from cache.storage.tables import codes, images, notes, sightings, verdicts
 from cache.verdict import Feed
@@ -131,7 +132,7 @@ def _equals(connection: Connection, issuer_id: int, image_ids: Sequence[int]) ->
     for some in batches(image_ids):
         equal = (
             select(ours.c.image_id)
-            .join(theirs, theirs.c.content == ours.c.content)
+            .join(theirs, same_content(ours.c.content, theirs.c.content))
             .where(theirs.c.image_id.in_(some), theirs.c.issuer_id == issuer_id)
             .where(ours.c.feed == int(Feed.OWN))
         )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, delete, func, select, update
 
+from cache.storage.contents import content_key
 from cache.storage.rows import batches
 from cache.storage.tables import verdicts
 from cache.verdict import Feed
@@ -17,7 +18,10 @@ MAX_ROWS_A_PICTURE = 64
 """How many rows of one feed of a peer are kept on one sha256."""
 
 MAX_ROWS_A_CONTENT = 64
-"""How many rows of one feed of a peer are found by one content; the others by sha256 alone."""
+"""How many rows of one feed of a peer are found by one content; the others by sha256 alone.
+
+Contents that begin alike (`contents.key_of`) count as one: honest ones never do.
+"""
 
 
 def thin_out(
@@ -25,11 +29,12 @@ def thin_out(
     issuer_id: int,
     feed: Feed,
     image_ids: Sequence[int],
-    contents: Sequence[bytes],
+    keys: Sequence[bytes],
 ) -> set[int]:
-    """Drop what is too much on these pictures (by id) and these contents, the oldest first.
+    """Drop what is too much on these pictures (by id) and contents (by key), the oldest first.
 
-    Return the ids of the pictures on which rows went, or are found by their sha256 alone.
+    Return the ids of the pictures on which rows went, or are found by their sha256 alone. A key
+    is that of `contents`.
     """
     thinned: set[int] = set()
     of_feed = (verdicts.c.issuer_id == issuer_id) & (verdicts.c.feed == int(feed))
@@ -42,11 +47,13 @@ def thin_out(
             surplus = rows.order_by(*newest).offset(MAX_ROWS_A_PICTURE)
             connection.execute(delete(verdicts).where(verdicts.c.id.in_(surplus)))
             thinned.add(image_id)
-    for some_contents in batches(contents):
-        alike = select(verdicts.c.content).where(of_feed, verdicts.c.content.in_(some_contents))
-        common = alike.group_by(verdicts.c.content).having(func.count() > MAX_ROWS_A_CONTENT)
-        for content in connection.execute(common).scalars().all():
-            rows = select(verdicts.c.id).where(of_feed, verdicts.c.content == content)
+    key = content_key(verdicts.c.content)
+    of_feed &= verdicts.c.content.is_not(None)
+    for some_keys in batches(keys):
+        alike = select(key).where(of_feed, key.in_(some_keys))
+        common = alike.group_by(key).having(func.count() > MAX_ROWS_A_CONTENT)
+        for one in connection.execute(common).scalars().all():
+            rows = select(verdicts.c.id).where(of_feed, key == one)
             surplus = rows.order_by(*newest).offset(MAX_ROWS_A_CONTENT)
             here = select(verdicts.c.image_id).where(verdicts.c.id.in_(surplus))
             thinned |= set(connection.execute(here).scalars())

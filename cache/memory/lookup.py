@@ -26,6 +26,7 @@ from cache.memory.verdict_rows import (
     select_verdicts,
     verdict_of,
 )
+from cache.storage.contents import same_content
 from cache.storage.prepared import Prepared
 from cache.storage.tables import findings, images, verdicts
 from cache.verdict import (
@@ -79,7 +80,7 @@ _SHA256 = bindparam("sha256", type_=LargeBinary())
 _CONTENT = bindparam("content", type_=LargeBinary())
 _VERDICTS_EXACT = select_verdicts(MatchKind.EXACT).where(images.c.sha256 == _SHA256)
 _VERDICTS_CONTENT = select_verdicts(MatchKind.CONTENT).where(
-    verdicts.c.content == _CONTENT, images.c.sha256 != _SHA256
+    same_content(verdicts.c.content, _CONTENT), images.c.sha256 != _SHA256
 )
 _FINDINGS_EXACT = select_findings(MatchKind.EXACT).where(images.c.sha256 == _SHA256)
 _FINDINGS_CONTENT = select_findings(MatchKind.CONTENT).where(

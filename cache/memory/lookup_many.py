@@ -31,6 +31,7 @@ from cache.memory.verdict_rows import (
     select_verdicts,
     verdict_of,
 )
+from cache.storage.contents import content_key, key_of
 from cache.storage.prepared import PreparedList
 from cache.storage.tables import findings, images, verdicts
 from cache.uncollected import uncollected
@@ -46,7 +47,9 @@ _VERDICTS_EXACT = PreparedList(
     lambda listed: select_verdicts(MatchKind.EXACT).where(listed(images.c.sha256))
 )
 _VERDICTS_CONTENT = PreparedList(
-    lambda listed: select_verdicts(MatchKind.CONTENT).where(listed(verdicts.c.content))
+    lambda listed: select_verdicts(MatchKind.CONTENT).where(
+        listed(content_key(verdicts.c.content)), verdicts.c.content.is_not(None)
+    )
 )
 _FINDINGS_EXACT = PreparedList(
     lambda listed: (
@@ -110,7 +113,7 @@ def _exact(connection: Connection, fingerprints: Sequence[FingerprintLike]) -> l
     contents = sorted({one.content for one in fingerprints if one.content is not None})
     said = (
         _by(_VERDICTS_EXACT.rows(connection, hashes), _SHA256),
-        _by(_VERDICTS_CONTENT.rows(connection, contents), _CONTENT),
+        _by(_VERDICTS_CONTENT.rows(connection, sorted(set(map(key_of, contents)))), _CONTENT),
     )
     found: tuple[Rows, Rows] | None = None
     if connection.execute(_ANY_FINDING).first() is not None:

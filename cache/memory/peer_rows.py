@@ -32,6 +32,7 @@ from cache.memory.retractions import (
     retracted_early,
 )
 from cache.storage.bulk import Bulk, Merge
+from cache.storage.contents import content_key, key_of
 from cache.storage.prepared import PreparedList
 from cache.storage.rows import batches, scores_text
 from cache.storage.tables import codes, issuers, label_weights, verdicts
@@ -69,11 +70,12 @@ def record_attestations(  # noqa: PLR0913  # all but the connection by name
     """
     gone = retracted_early(connection, follow_id, rows)
     kept = _newest([row for row in rows if place_of(row) not in gone] if gone else rows)
-    known_contents = _known_contents(connection, kept)
+    keys = [None if row.content is None else key_of(row.content) for row in kept]
+    known_keys = _known_keys(connection, keys)
     pictures = picture_rows(connection, (row.sha256 for row in kept), now=now)
     _store(connection, issuer_id, feed, kept, pictures, now, _STANDING if stands else _KNOWN)
     known = pictures.ids.keys() - pictures.new
-    alike = {row.sha256 for row in kept if row.content in known_contents}
+    alike = {row.sha256 for row, key in zip(kept, keys, strict=True) if key in known_keys}
     met = [pictures.ids[sha256] for sha256 in known | alike]
     note_arrivals(connection, issuer_id, feed, met, gone=False)
     freed, missing = free(connection, issuer_id, feed, retractions)
@@ -82,8 +84,8 @@ def record_attestations(  # noqa: PLR0913  # all but the connection by name
     if missing and not stands:  # what was here and gave way is not to come
         remember(connection, follow_id, missing - {place_of(row) for row in rows}, now)
     crowded = [pictures.ids[one] for one in known | _repeated(row.sha256 for row in kept)]
-    contents = known_contents | _repeated(row.content for row in kept if row.content is not None)
-    thinned = thin_out(connection, issuer_id, feed, crowded, list(contents))
+    crowded_keys = known_keys | _repeated(key for key in keys if key is not None)
+    thinned = thin_out(connection, issuer_id, feed, crowded, list(crowded_keys))
     note_arrivals(connection, issuer_id, feed, freed | thinned, gone=True)
     if feed is Feed.FLAGGED:
         settle_peer_codes(connection, issuer_id, {*pictures.ids.values(), *freed})
@@ -147,14 +149,15 @@ def _newest(rows: Sequence[Verdict]) -> Sequence[Verdict]:
     return list(by_key.values())
 
 
-def _known_contents(connection: Connection, rows: Sequence[Verdict]) -> set[bytes]:
-    """Return those contents, among the claimed ones, that some verdict here has already."""
-    claimed = {row.content for row in rows if row.content is not None}
-    return {content for (content,) in _CONTENTS.rows(connection, sorted(claimed))}
+def _known_keys(connection: Connection, keys: Iterable[bytes | None]) -> set[bytes]:
+    """Return the keys of contents, among the claimed ones, that some verdict here has already."""
+    claimed = {key for key in keys if key is not None}
+    return {key for (key,) in _KEYS.rows(connection, sorted(claimed))}
 
 
-_CONTENTS = PreparedList(
-    lambda listed: select(verdicts.c.content).where(listed(verdicts.c.content)).distinct()
+_KEY = content_key(verdicts.c.content)
+_KEYS = PreparedList(
+    lambda listed: select(_KEY).where(listed(_KEY), verdicts.c.content.is_not(None)).distinct()
 )
 
 

@@ -19,6 +19,7 @@ from cache.judgement import Judgement, PeerState, PipelineState
 from cache.memory.settling import end_what_was_left_early, settle
 from cache.storage.bulk import Bulk
 from cache.storage.case_tables import prints
+from cache.storage.contents import same_content
 from cache.storage.prepared import PreparedList
 from cache.storage.rows import batches, insert_into, scores_text, upsert
 from cache.storage.tables import findings, images, issuers, notes, pipelines, verdicts
@@ -334,7 +335,7 @@ def equal_images(connection: Connection, image_id: int) -> set[int]:
     """Return the row ids of the picture and of those we judged that equal it in content."""
     content = select(images.c.content).where(images.c.id == image_id).scalar_subquery()
     rows = select(verdicts.c.image_id).where(
-        verdicts.c.content == content, verdicts.c.feed == int(Feed.OWN)
+        same_content(verdicts.c.content, content), verdicts.c.feed == int(Feed.OWN)
     )
     return {image_id, *connection.execute(rows).scalars()}
 

@@ -20,6 +20,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from cache.storage.contents import content_key
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -147,9 +149,7 @@ verdicts = Table(
 )
 Index(
     "ix_verdicts_content",
-    verdicts.c.content,
-    verdicts.c.issuer_id,
-    verdicts.c.feed,
+    content_key(verdicts.c.content),
     sqlite_where=verdicts.c.content.is_not(None),
     postgresql_where=verdicts.c.content.is_not(None),
 )

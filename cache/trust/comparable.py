@@ -6,13 +6,15 @@ comes to is left to `agreement`. Reads only.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
 
 from cache.judgement import Judgement
+from cache.storage.contents import content_in
 from cache.storage.feed_tables import feed_rows
 from cache.storage.rows import batches
 from cache.storage.tables import findings, images, issuers, pipelines, verdicts
@@ -23,6 +25,8 @@ from cache.weigh import expires, standing
 
 Rows = dict[int, Row[Any]]
 """Rows of a table by their ids, in the order in which they were read."""
+
+_IsOneOf = Callable[[Sequence[Any]], ColumnElement[bool]]
 
 
 @dataclass(slots=True)
@@ -65,14 +69,12 @@ def _judged_here(
     contents = _contents(connection, image_ids)
     found: dict[bytes, Picture] = {}
     own = _VERDICTS.where(verdicts.c.feed == int(Feed.OWN), issuers.c.origin == SELF)
-    columns = verdicts.c.image_id, verdicts.c.content
-    for row in _either(connection, own, columns, image_ids, contents).values():
+    for row in _either(connection, own, _ON_VERDICTS, image_ids, contents).values():
         verdict, picture = _verdict(row), _picture(found, row)
         terms = judgement.terms(verdict)
         if verdict.expires > now and terms is not None and terms.current:
             picture.verdicts.append(verdict)
-    columns = findings.c.image_id, findings.c.content
-    by_id = _either(connection, _FINDINGS, columns, image_ids, contents)
+    by_id = _either(connection, _FINDINGS, _ON_FINDINGS, image_ids, contents)
     for row in sorted(by_id.values(), key=_finding_age):
         if row.rule != TEST_CARD:  # a card that everybody knows proves nothing
             _picture(found, row).findings[row.rule] = Finding(row.finding)
@@ -106,8 +108,8 @@ def _add_rows_of_peers(
     by_content = {picture.content: picture for picture in pictures if picture.content}
     published = _published(connection, pictures)
     theirs = _VERDICTS.where(verdicts.c.feed != int(Feed.OWN), issuers.c.origin != SELF)
-    columns = verdicts.c.image_id, verdicts.c.content
-    for row in _either(connection, theirs, columns, list(by_file), list(by_content)).values():
+    found = _either(connection, theirs, _ON_VERDICTS, list(by_file), list(by_content))
+    for row in found.values():
         verdict = _verdict(row)
         if expires(verdict, judgement.trust_in(verdict.issuer)) <= now:
             continue
@@ -150,19 +152,21 @@ def _standing(said: Sequence[Verdict]) -> list[Verdict]:
 def _either(
     connection: Connection,
     statement: Select[Any],
-    columns: tuple[ColumnElement[Any], ColumnElement[Any]],
+    on: tuple[_IsOneOf, _IsOneOf],
     image_ids: Sequence[int],
     contents: Sequence[bytes],
 ) -> Rows:
     """Return the rows on these files and those on these contents, once each."""
     found: Rows = {}
-    for column, values in zip(columns, (image_ids, contents), strict=True):
+    for is_one_of, values in zip(on, (image_ids, contents), strict=True):
         for some in batches(list(values)):
-            rows = connection.execute(statement.where(column.in_(some)))
+            rows = connection.execute(statement.where(is_one_of(some)))
             found |= {row.id: row for row in rows}
     return found
 
 
+_ON_VERDICTS = verdicts.c.image_id.in_, partial(content_in, verdicts.c.content)
+_ON_FINDINGS = findings.c.image_id.in_, findings.c.content.in_
 _VERDICTS = (
     select(
         verdicts,

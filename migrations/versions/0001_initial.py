@@ -758,7 +758,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_verdicts_content",
         "verdicts",
-        ["content", "issuer_id", "feed"],
+        [sa.literal_column("substr(content, 1, 8)")],
         unique=False,
         sqlite_where=sa.text("content IS NOT NULL"),
         postgresql_where=sa.text("content IS NOT NULL"),
