@@ -54,8 +54,13 @@ WRITER_CACHE_MIB = 64
 WAL_PAGES = 16_384
 """Pages (64 MiB) in SQLite's write-ahead log before the writer copies them into the database.
 
-A page that many commits changed is copied once; a longer log makes every read search longer.
+A page that many commits changed is copied once; a longer log makes every read search longer. Of a
+large database a commit changes other pages than the one before: there the log may be half as long
+as the database is.
 """
+
+MAX_WAL_PAGES = 65_536
+"""The most (256 MiB) that the log may have."""
 
 CONNECT_TIMEOUT_SECONDS = 10
 
@@ -133,6 +138,7 @@ class Store:
         self._lock = threading.Lock()
         self._held = self._hold_reader() if self._is_sqlite else None
         self._write_connection: Connection | None = None
+        self._log_pages = 0  # as SQLite was told last
 
     @classmethod
     def open(cls, url: str | URL, *, writer_cache_mib: int = WRITER_CACHE_MIB) -> "Store":
@@ -226,6 +232,7 @@ class Store:
                 return
             if self._write_connection is None:
                 self._write_connection = self._open_writer()
+            self._let_log_grow(self._write_connection)
             try:
                 with write_transaction(self._write_connection) as connection:
                     yield connection
@@ -236,8 +243,16 @@ class Store:
         connection = self._engine.connect()
         raw: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
         raw.execute(f"PRAGMA cache_size = -{self._writer_cache_mib * 1024}")
-        raw.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         return connection
+
+    def _let_log_grow(self, connection: Connection) -> None:
+        """Let the log be half as long as the database, within its limits."""
+        raw: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
+        (pages,) = raw.execute("PRAGMA page_count").fetchone()
+        log_pages = min(max(pages // 2, WAL_PAGES), MAX_WAL_PAGES)
+        if log_pages != self._log_pages:
+            raw.execute(f"PRAGMA wal_autocheckpoint = {log_pages}")
+            self._log_pages = log_pages
 
     def _hold_reader(self) -> Connection:
         connection = self._engine.connect().execution_options(**_HELD)

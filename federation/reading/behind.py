@@ -1,23 +1,32 @@
-"""Stores one document while the next is fetched and verified.
+"""Stores documents while the next ones are fetched and verified.
 
-Writes are done in the order they were given, and at most one is under way; what came of it is told
-when the next is given, or at `settle`. So a turn knows of a document that did not fit one document
-later, and has fetched one in vain. Leaving the block waits for the write, whatever else went wrong.
+They are stored in the order they were given, those that wait for the ones before them together, up
+to MOST; what came of them is told when a later one is given, or at `settle`. So a turn knows of a
+document that did not fit a little late, and has fetched some in vain: whether a document comes next
+must be decided where it is stored. Where storing several fails, they are stored one by one, so that
+what is before the faulty one is kept. Leaving the block waits until all are stored, whatever else
+went wrong.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Final, Generic, Self, TypeVar
 
+Item = TypeVar("Item")
 T = TypeVar("T")
 
+MOST: Final = 3
+"""Documents that are stored together; as many may wait meanwhile."""
 
-class Behind(Generic[T]):
-    """At most one write that is under way; use it as an asynchronous context."""
 
-    def __init__(self) -> None:
-        self._writing: asyncio.Task[T] | None = None
+class Behind(Generic[Item, T]):
+    """Stores by `store`, which tells what came of each; use it as an asynchronous context."""
+
+    def __init__(self, store: Callable[[Sequence[Item]], Awaitable[Sequence[T]]]) -> None:
+        self._store = store
+        self._waiting: list[Item] = []
+        self._storing: asyncio.Task[list[T]] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -27,24 +36,43 @@ class Behind(Generic[T]):
     ) -> None:
         if error is None:
             await self.settle()
-        elif self._writing is not None:
-            await asyncio.wait([self._writing])
-            if not self._writing.cancelled() and (fault := self._writing.exception()):
-                error.add_note(f"and what was being stored failed: {fault}")
-
-    async def put(self, write: Coroutine[Any, Any, T]) -> T | None:
-        """Begin a write once the one before is done; return what came of that one, if any."""
+            return
         try:
-            before = await self.settle()
-        except BaseException:
-            write.close()
-            raise
-        self._writing = asyncio.create_task(write)
-        return before
+            await self.settle()
+        except Exception as fault:  # noqa: BLE001  # what is raised already goes first
+            error.add_note(f"and what was being stored failed: {fault}")
 
-    async def settle(self) -> T | None:
-        """Wait for the write under way; return what came of it, None where there is none."""
-        if self._writing is None:
-            return None
-        writing, self._writing = self._writing, None
-        return await writing
+    async def put(self, item: Item) -> list[T]:
+        """Store one more; return what came of earlier ones, as far as it was not told yet."""
+        self._waiting.append(item)
+        if self._storing is None or self._storing.done() or len(self._waiting) == MOST:
+            return await self._next()
+        return []
+
+    async def settle(self) -> list[T]:
+        """Wait until all are stored; return what came of those of which it was not told yet."""
+        told: list[T] = []
+        while self._storing is not None or self._waiting:
+            told += await self._next()
+        return told
+
+    async def _next(self) -> list[T]:
+        """Wait for what is being stored, and begin to store what waits."""
+        storing, self._storing = self._storing, None
+        try:
+            told = [] if storing is None else await storing
+        except BaseException:
+            self._waiting = []  # what comes after it would not fit
+            raise
+        if self._waiting:
+            self._storing = asyncio.create_task(self._store_all(self._waiting))
+            self._waiting = []
+        return told
+
+    async def _store_all(self, items: Sequence[Item]) -> list[T]:
+        try:
+            return list(await self._store(items))
+        except Exception:
+            if len(items) == 1:
+                raise
+        return [result for one in items for result in await self._store([one])]

@@ -2,15 +2,16 @@
 
 Decides the order: what the outbox says, then a snapshot where one was begun or is needed, then
 pages, oldest epoch first, in runs of merged pages where the feed has them. Each document is
-verified and applied in a transaction of its own with the cursor, while the next is fetched
-(`behind`), so a crash repeats at most two fetches. An epoch whose last pages cannot be had any
+verified and applied in one transaction with the cursor, a few together, while the next ones are
+fetched (`behind`), so a crash repeats few fetches. An epoch whose last pages cannot be had any
 more is read as far as it goes. Nothing else is skipped: what fails ends the turn.
 """
 
 import json
 import random
+from collections.abc import Sequence
 from enum import Enum
-from typing import Final
+from typing import Final, TypeAlias
 
 from sqlalchemy import Connection, select
 
@@ -45,6 +46,13 @@ from federation.wire.snapshot import VerifiedPart
 
 _NOT_FOUND: Final = 404
 _GONE: Final = 410
+
+Document: TypeAlias = VerifiedPage | VerifiedRun
+
+_Found: TypeAlias = tuple[Document, bool]
+"""A document, and whether no more of the epochs before it is to be had."""
+
+_Part: TypeAlias = tuple[Manifest, VerifiedPart]
 
 
 class Turn(Enum):
@@ -120,7 +128,8 @@ class CatchingUp:
 
     async def _hear_both(self, head: OutboxHead) -> Turn:
         """Ask for the very page that the outbox gives another digest: is it signed as well?"""
-        if await self._take(await self._fetch.page(head.epoch, head.last_page)) is Step.FORKED:
+        page = await self._fetch.page(head.epoch, head.last_page)
+        if any(await self._take([(page, False)])):
             return Turn.HALTED
         message = f"its outbox gives page {head.last_page} another digest than it has"
         raise BadPage(message)
@@ -171,20 +180,19 @@ class CatchingUp:
     async def _read_segment(self, segment: Segment, page: int, *, is_oldest: bool) -> Turn | None:
         """Take the pages of an epoch from `page` on; None where all of them were taken."""
         spent = False
-        async with Behind[Step]() as storing:
+        async with Behind(self._take) as storing:
             while page <= segment.last_page and not spent:
                 found = await self._next(segment, page)
                 if found is None:
                     return Turn.HALTED
-                before = await storing.put(self._take(found, is_oldest=is_oldest))
-                if _halts(before, page - 1):
+                if any(await storing.put((found, is_oldest))):
                     return Turn.HALTED
                 page, spent = _last_page(found) + 1, self._fetch.budget.is_spent
-            if _halts(await storing.settle(), page - 1):
+            if any(await storing.settle()):
                 return Turn.HALTED
         return Turn.MORE if spent else None
 
-    async def _next(self, segment: Segment, page: int) -> VerifiedPage | VerifiedRun | None:
+    async def _next(self, segment: Segment, page: int) -> Document | None:
         """Fetch the next document; None for a run that lies."""
         end = segment.run_end(page, self._run_pages) if self._run_pages else None
         run = None if end is None else await self._fetch.merged(segment.epoch, page, end)
@@ -213,11 +221,19 @@ class CatchingUp:
         now = self._instance.clock()
         return await self._store.write(is_as_listed, self._id, run, page, now)
 
-    async def _take(self, found: VerifiedPage | VerifiedRun, *, is_oldest: bool = False) -> Step:
-        now, args = self._instance.clock(), {"without_older": is_oldest}
-        if isinstance(found, VerifiedRun):
-            return await self._store.write(apply_merged, self._id, found, now, **args)
-        return await self._store.write(apply_page, self._id, found, now, **args)
+    async def _take(self, found: Sequence[_Found]) -> list[bool]:
+        """Store documents together; tell of each whether it tells another story."""
+        steps = await self._store.write(self._apply, found)
+        return [_halts(step, _last_page(one)) for step, (one, _) in zip(steps, found, strict=True)]
+
+    def _apply(self, conn: Connection, found: Sequence[_Found]) -> list[Step]:
+        now = self._instance.clock()
+        return [
+            apply_merged(conn, self._id, one, now, without_older=is_oldest)
+            if isinstance(one, VerifiedRun)
+            else apply_page(conn, self._id, one, now, without_older=is_oldest)
+            for one, is_oldest in found
+        ]
 
     # --- snapshots ---------------------------------------------------------------------------
     async def _begun(self) -> Manifest | None:
@@ -253,16 +269,23 @@ class CatchingUp:
         """Read the parts that are missing, within the budget."""
         row = await self._store.read(snapshots.begun, self._id)
         first = row.next_part if row is not None else 1
-        async with Behind[None]() as storing:
+        async with Behind(self._take_parts) as storing:
             for number in range(first, len(manifest.verified.snapshot.parts) + 1):
                 if self._fetch.budget.is_spent:
                     return Turn.MORE
-                part, now = await self._part(manifest, number), self._instance.clock()
-                write = self._store.write(snapshots.apply_part, self._id, manifest, part, now)
-                await storing.put(write)
+                await storing.put((manifest, await self._part(manifest, number)))
         now = self._instance.clock()
         is_one = await self._store.write(snapshots.finish, self._id, manifest, now)
         return Turn.MORE if is_one else Turn.HALTED
+
+    async def _take_parts(self, parts: Sequence[_Part]) -> list[None]:
+        await self._store.write(self._apply_parts, parts)
+        return [None] * len(parts)
+
+    def _apply_parts(self, conn: Connection, parts: Sequence[_Part]) -> None:
+        now = self._instance.clock()
+        for manifest, part in parts:
+            snapshots.apply_part(conn, self._id, manifest, part, now)
 
     async def _part(self, manifest: Manifest, number: int) -> VerifiedPart:
         """Return a part; where the feed has another snapshot now, that one is begun next."""
@@ -274,13 +297,13 @@ class CatchingUp:
             raise
 
 
-def _last_page(found: VerifiedPage | VerifiedRun) -> int:
+def _last_page(found: Document) -> int:
     return (found.pages[-1] if isinstance(found, VerifiedRun) else found.page).head.page
 
 
-def _halts(step: Step | None, page: int) -> bool:
+def _halts(step: Step, page: int) -> bool:
     """Tell whether a document was another story; raises `BadPage` for one that does not fit."""
-    if step is not None and step not in (*APPLIED, Step.KNOWN, Step.FORKED):
+    if step not in (*APPLIED, Step.KNOWN, Step.FORKED):
         message = f"page {page} does not continue what is here: {step.value}"
         raise BadPage(message)
     return step is Step.FORKED

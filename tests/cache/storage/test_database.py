@@ -158,10 +158,36 @@ def test_the_log_of_many_commits_is_copied_into_the_database_and_does_not_grow_o
     def fill(connection, name):
         _put(connection, name, row)
 
-    for number in range(160):
+    for number in range(120):
         store.write_now(fill, str(number))
     assert log.stat().st_size < 1.2 * WAL_PAGES * 4096
     assert Path(str(store.engine.url.database)).stat().st_size > 64 * len(row)
+    store.close()
+
+
+def test_the_log_of_a_large_database_may_be_half_as_long_as_that_up_to_a_limit(
+    sqlite_url, monkeypatch
+):
+    """There each commit changes other pages: a longer log writes each of them less often."""
+    monkeypatch.setattr("cache.storage.database.WAL_PAGES", 1_000)
+    monkeypatch.setattr("cache.storage.database.MAX_WAL_PAGES", 2_000)
+    store = Store.open(sqlite_url)
+
+    def allowed_after(name, mib):
+        store.write_now(_put, name, b"x" * mib * 2**20)
+        return store.write_now(
+            lambda c: [
+                c.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+                for name in ("page_count", "wal_autocheckpoint")
+            ]
+        )
+
+    pages, allowed = allowed_after("first", 1)
+    assert (pages < 2_000, allowed) == (True, 1_000)
+    pages, allowed = allowed_after("second", 10)
+    assert (2_000 < pages < 4_000, allowed) == (True, pages // 2)
+    pages, allowed = allowed_after("third", 10)
+    assert (pages > 4_000, allowed) == (True, 2_000)
     store.close()
 
 
