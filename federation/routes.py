@@ -5,7 +5,6 @@ Decides bodies, headers and how errors look: RFC 9457 problems with the safe tex
 """
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
@@ -30,7 +29,7 @@ from federation.publishing.answering import Question
 from federation.publishing.library import Served
 from federation.receiving.inbox import Inbox
 from federation.signing.request import Request
-from federation.wire.strictjson import JsonObject
+from federation.wire.strictjson import JsonObject, to_bytes
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PRIVATE = {"Cache-Control": "private, no-store"}
@@ -185,7 +184,7 @@ def _problem(error: FederationError) -> web.Response:
     if isinstance(error, TooManyRequests):
         headers = {"Retry-After": str(error.retry_seconds)}
     document = {"type": "about:blank", "title": error.public, "status": error.status}
-    body = json.dumps(document).encode()
+    body = to_bytes(document)
     return web.Response(
         status=error.status, body=body, content_type="application/problem+json", headers=headers
     )
@@ -196,7 +195,7 @@ def _json(
     content_type: str = media.ACTIVITY,
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
-    body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    body = to_bytes(document)
     return web.Response(body=body, content_type=content_type, headers=headers)
 
 

@@ -34,11 +34,11 @@ from federation.addresses import feed_url
 from federation.origin import Origin
 from federation.signing import keys
 from federation.wire import multibase
-from federation.wire.composing import build_create, to_bytes
+from federation.wire.composing import build_create
 from federation.wire.page import PageHead, seal_page, verify_page
 from federation.wire.pipeline import pipeline_id
 from federation.wire.row import Attestation
-from federation.wire.strictjson import JsonObject, parse
+from federation.wire.strictjson import JsonObject, parse, to_bytes
 from scanner.policy import load_policy
 
 PAGE_SIZES = (1, 10, 100, 1_000)

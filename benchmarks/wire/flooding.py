@@ -27,7 +27,7 @@ from benchmarks.report import Row, note
 from benchmarks.wire.forging import Forged, command, write_plan
 from federation.signing import keys
 from federation.signing.cavage import sign_request
-from federation.wire import composing
+from federation.wire import composing, strictjson
 from fediverdict.demo.instance import Instance
 from tests.fakes.peer import Peer
 
@@ -201,7 +201,7 @@ def _posts(url: str, peers: Sequence[Any], count: int) -> list[Post]:
 
 def _signed(url: str, peer: Any) -> Post:
     create = composing.build_create(_page(peer))
-    body = composing.to_bytes(create)
+    body = strictjson.to_bytes(create)
     key_id = keys.main_key_id(create["actor"])
     return Post(peer, sign_request("POST", url, body, peer.rsa, key_id, _now()), body)
 
@@ -215,7 +215,9 @@ def _forged(url: str, peers: Sequence[Any]) -> list[Forged]:
     wrong = keys.generate_rsa()
     forged = []
     for number, peer in enumerate([*peers] * 8):
-        body = composing.to_bytes(composing.build_create(peer.publish([peer.row("x")], keep=False)))
+        body = strictjson.to_bytes(
+            composing.build_create(peer.publish([peer.row("x")], keep=False))
+        )
         for name in (str(peer.base), f"https://made-up-{number}.example"):
             told = body.decode().replace(str(peer.base), name)
             actor = json.loads(told)["actor"]

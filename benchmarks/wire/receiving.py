@@ -30,10 +30,9 @@ from federation.actors.remote_actor import RemoteActor
 from federation.reading.applying import APPLIED, apply_merged, apply_page
 from federation.reading.behind import Behind
 from federation.wire.chain import Step
-from federation.wire.composing import to_bytes
 from federation.wire.merged import verify_merged
 from federation.wire.page import verify_page
-from federation.wire.strictjson import parse
+from federation.wire.strictjson import parse, to_bytes
 
 GOALS = {100_000: 20_000, 1_000_000: 15_000, 10_000_000: 7_000}
 PAGE_ROWS = 1_000

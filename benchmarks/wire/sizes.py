@@ -14,9 +14,8 @@ from benchmarks.wire.pages import merged, pages
 from cache.verdict import Feed
 from federation.addresses import FEED_NAMES
 from federation.publishing.library import GZIP_LEVEL
-from federation.wire.composing import to_bytes
 from federation.wire.merged import BLOCK_PAGES
-from federation.wire.strictjson import JsonObject
+from federation.wire.strictjson import JsonObject, to_bytes
 
 FULL_ROWS: Final = 1_000
 SMALL_ROWS: Final = 3

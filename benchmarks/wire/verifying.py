@@ -29,9 +29,8 @@ from cache.verdict import Feed
 from federation.actors.remote_actor import RemoteActor
 from federation.addresses import FEED_NAMES
 from federation.wire.attestation import AttestationHead, seal_attestation, verify_attestation
-from federation.wire.composing import to_bytes
 from federation.wire.page import verify_page
-from federation.wire.strictjson import parse
+from federation.wire.strictjson import parse, to_bytes
 
 PAGE_ROWS = 1_000
 ROUNDS = 15

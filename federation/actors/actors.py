@@ -27,7 +27,7 @@ from federation.errors import FederationError, FetchFailed, TooManyRequests
 from federation.origin import Url
 from federation.outbound.media import Kind
 from federation.settings import FederationSettings
-from federation.wire.strictjson import JsonObject, parse
+from federation.wire.strictjson import JsonObject, parse, to_text
 
 _BELIEVED_SECONDS = 86_400  # after that an actor is fetched again, if it can be
 _REMEMBERED_TRIES = 10_000  # actors whose last try is kept in memory
@@ -199,7 +199,7 @@ def _remember(
     conn: Connection, actor: RemoteActor, document: JsonObject, now: int, limit: int
 ) -> None:
     """Store the actor, and drop the oldest of those that nobody follows past `limit` rows."""
-    values = {"document": json.dumps(document), "fetched": now}
+    values = {"document": to_text(document), "fetched": now}
     upsert = insert_into(conn, remote_actors).values(
         actor_id=actor.id, origin=actor.origin, **values
     )

@@ -6,7 +6,6 @@ price of a 304: who was told of a new key must not be given the old one by a cac
 """
 
 import hashlib
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -18,7 +17,7 @@ from federation.addresses import FEEDS, INSTANCE_NAME
 from federation.errors import BadRequest, NotFound
 from federation.instance import Instance
 from federation.outbound import media
-from federation.wire.strictjson import JsonObject
+from federation.wire.strictjson import to_bytes
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 NODEINFO_TYPE: Final = f'application/json; profile="{nodeinfo.SCHEMA}#"'
@@ -67,7 +66,8 @@ class Discovery:
         await self._refresh()
         if self._instance.retired is not None:  # who was told so looks at once, and only once
             return gone(request, self._instance)
-        return _answer(request, _body(self._instance.document(name)), media.ACTIVITY, ASKED_AGAIN)
+        body = to_bytes(self._instance.document(name))
+        return _answer(request, body, media.ACTIVITY, ASKED_AGAIN)
 
     async def webfinger(self, request: web.Request) -> web.Response:
         """Answer which actor a handle names (RFC 7033)."""
@@ -77,15 +77,15 @@ class Discovery:
         document = webfinger.build_webfinger(resource, self._instance.base)
         if rels:  # RFC 7033, section 4.3
             document["links"] = [link for link in document["links"] if link["rel"] in rels]
-        return _answer(request, _body(document), media.JRD, KEPT)
+        return _answer(request, to_bytes(document), media.JRD, KEPT)
 
     async def nodeinfo_links(self, request: web.Request) -> web.Response:
         """Answer where NodeInfo stands."""
-        return _answer(request, _body(self._links), "application/json", KEPT)
+        return _answer(request, to_bytes(self._links), "application/json", KEPT)
 
     async def nodeinfo(self, request: web.Request) -> web.Response:
         """Answer what software this is."""
-        return _answer(request, _body(self._nodeinfo), NODEINFO_TYPE, KEPT)
+        return _answer(request, to_bytes(self._nodeinfo), NODEINFO_TYPE, KEPT)
 
     async def host_meta(self, request: web.Request) -> web.Response:
         """Answer where WebFinger is, as XML unless only JSON is wanted (RFC 6415, section 3)."""
@@ -97,11 +97,7 @@ class Discovery:
     async def host_meta_json(self, request: web.Request) -> web.Response:
         """Answer where WebFinger is, as JSON."""
         document = hostmeta.build_json(self._instance.base)
-        return _answer(request, _body(document), "application/json", KEPT)
-
-
-def _body(document: JsonObject) -> bytes:
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        return _answer(request, to_bytes(document), "application/json", KEPT)
 
 
 def _answer(request: web.Request, body: bytes, content_type: str, caching: str) -> web.Response:

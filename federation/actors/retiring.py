@@ -7,7 +7,6 @@ has to run on for a while, for the `Delete`s are delivered by it, and peers beli
 they see the 410.
 """
 
-import json
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
@@ -25,7 +24,7 @@ from federation.origin import Url
 from federation.outbound import media
 from federation.outbound.waiting import enqueue
 from federation.wire.composing import build_delete
-from federation.wire.strictjson import JsonObject
+from federation.wire.strictjson import JsonObject, to_bytes
 from federation.wire.times import to_rfc3339
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -88,8 +87,8 @@ def gone(request: web.Request, instance: Instance) -> web.Response:
     """Answer 410, with a Tombstone where an actor was."""
     for name in (INSTANCE_NAME, *FEEDS):
         if request.method == "GET" and instance.id_of(name) == f"{instance.base}{request.path}":
-            body = json.dumps(build_tombstone(instance, name)).encode()
+            body = to_bytes(build_tombstone(instance, name))
             return web.Response(status=410, body=body, content_type=media.ACTIVITY)
     problem = {"type": "about:blank", "title": _TEXT, "status": 410}
-    body = json.dumps(problem).encode()
+    body = to_bytes(problem)
     return web.Response(status=410, body=body, content_type="application/problem+json")

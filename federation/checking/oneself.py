@@ -18,7 +18,8 @@ from federation.checking.result import Check, Name, skipped
 from federation.instance import Instance
 from federation.origin import Url, netloc_of
 from federation.outbound.media import Kind
-from federation.wire.composing import build_follow, to_bytes
+from federation.wire.composing import build_follow
+from federation.wire.strictjson import to_bytes
 
 _AFTER_ANSWER = (
     Name.WEBFINGER,

@@ -21,8 +21,8 @@ from cache.storage.rows import batches, insert_into
 from cache.verdict import Feed
 from federation.origin import Url, origin_of
 from federation.settings import FederationSettings
-from federation.wire.composing import announced, build_create, to_bytes
-from federation.wire.strictjson import JsonObject
+from federation.wire.composing import announced, build_create
+from federation.wire.strictjson import JsonObject, to_bytes
 
 PAGES_WAITING: Final = 8
 """Pages of one feed that wait for one inbox before they become one announcement."""

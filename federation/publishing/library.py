@@ -25,6 +25,7 @@ from federation.publishing.limits import MinuteLimit
 from federation.publishing.runs import Run
 from federation.publishing.shelf import Shelf
 from federation.wire.epoch import is_epoch
+from federation.wire.strictjson import to_bytes
 
 GZIP_LEVEL: Final = 6
 _NO: Final = re.compile(r"q=0(\.0{0,3})?")
@@ -127,7 +128,7 @@ class Library:
         if len(texts) != run.last - run.first + 1:
             return None
         document = runs.merged(texts) | {"proof": json.loads(signed)}
-        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        return to_bytes(document)
 
     def _count(self, reader: Reader) -> None:
         self._limit.count(reader.actor_id, self._instance.clock())

@@ -24,7 +24,7 @@ from federation.wire.merged import BLOCK_PAGES, MAX_RUN_ROWS, build_merged, sign
 from federation.wire.page import MAX_PAGE_BYTES
 from federation.wire.page_head import EpochEnd
 from federation.wire.page_tables import MAX_LABELS, MAX_PIPELINES, MAX_RULES
-from federation.wire.strictjson import JsonObject
+from federation.wire.strictjson import JsonObject, to_text
 
 MERGED_AFTER_SECONDS: Final = 86_400
 _NULL_BYTES: Final = len("null,")
@@ -92,7 +92,7 @@ def sign_run(conn: Connection, run: Run, document: JsonObject) -> None:
             epoch=run.epoch,
             first_page=run.first,
             last_page=run.last,
-            proof=json.dumps(signed["proof"]),
+            proof=to_text(signed["proof"]),
         )
     )
 

@@ -26,7 +26,7 @@ from federation.wire.joining import TABLES
 from federation.wire.page import MAX_PAGE_BYTES, PageHead, digest, seal_page
 from federation.wire.pipeline import pipeline_id
 from federation.wire.row import RETRACT, Attestation, Retraction, Row
-from federation.wire.strictjson import JsonObject
+from federation.wire.strictjson import JsonObject, to_bytes, to_text
 
 ROOM_BYTES: Final = 8_192
 """What a page stays below the limit, so that it can also be served as a run of one."""
@@ -63,7 +63,7 @@ def _fitting(
     """Return the page and how many rows it takes: half as many while it is too large to be read."""
     count = len(rows)
     page = _sign(conn, head, rows, seqs, rules)
-    while count > 1 and len(_text(page).encode()) > MAX_PAGE_BYTES - ROOM_BYTES:
+    while count > 1 and len(to_bytes(page)) > MAX_PAGE_BYTES - ROOM_BYTES:
         count //= 2
         page = _sign(conn, head, rows[:count], seqs, rules)
     return page, count
@@ -146,7 +146,7 @@ def attestation_of(row: Any, pipelines: Mapping[int, str]) -> Attestation:
 
 
 def _store(conn: Connection, head: PageHead, page: JsonObject, row_ids: Sequence[int]) -> None:
-    text = _text(page)
+    text = to_text(page)
     conn.execute(
         insert(feed_pages).values(
             feed=int(head.feed),
@@ -157,7 +157,7 @@ def _store(conn: Connection, head: PageHead, page: JsonObject, row_ids: Sequence
             digest=digest(page),
             published=head.published,
             size=len(text.encode()),
-            tables=_text({name: page[name] for name in TABLES}),
+            tables=to_text({name: page[name] for name in TABLES}),
             document=text,
         )
     )
@@ -173,10 +173,6 @@ def _store(conn: Connection, head: PageHead, page: JsonObject, row_ids: Sequence
             for place, row_id in enumerate(row_ids)
         ],
     )
-
-
-def _text(document: JsonObject) -> str:
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
 def _send(conn: Connection, feed: Feed, page: JsonObject, now: int) -> None:

@@ -36,7 +36,7 @@ from federation.wire.snapshot import (
     name_part,
     seal_manifest,
 )
-from federation.wire.strictjson import JsonObject
+from federation.wire.strictjson import JsonObject, to_text
 
 EVERY_SECONDS: Final = 86_400
 MIN_PAGES: Final = 64
@@ -172,7 +172,7 @@ def make_part(made: Draft, batch: Batch) -> tuple[PartName, str]:
     )
     while True:
         part = build_part(made.snapshot, made.next_part, rows[:count], named, rules)
-        text = json.dumps(part, ensure_ascii=False, separators=(",", ":"))
+        text = to_text(part)
         if count == 1 or len(text.encode()) <= MAX_PAGE_BYTES:
             return name_part(part), text
         count //= 2
@@ -208,7 +208,7 @@ def finish(conn: Connection, made: Draft) -> None:
     whole = replace(made.snapshot, parts=parts)
     private = proof_key_in_use(conn, feed)
     manifest = seal_manifest(whole, private, proof_key_id(whole.feed_id, private.public_key()))
-    text = json.dumps(manifest, ensure_ascii=False, separators=(",", ":"))
+    text = to_text(manifest)
     conn.execute(update(feed_snapshots).where(c.id == made.id).values(manifest=text))
     newest = select(c.id).where(c.feed == int(feed), c.manifest.is_not(None))
     kept = list(conn.execute(newest.order_by(c.id.desc()).limit(KEPT)).scalars())

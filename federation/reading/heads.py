@@ -30,9 +30,9 @@ from federation.outbound.waiting import enqueue
 from federation.reading.states import is_here, note_head
 from federation.settings import FederationSettings
 from federation.wire.activity import AnnounceHeads
-from federation.wire.composing import INLINE_BYTES, build_heads, to_bytes
+from federation.wire.composing import INLINE_BYTES, build_heads
 from federation.wire.feed_head import VerifiedHead, verify_head
-from federation.wire.strictjson import JsonObject
+from federation.wire.strictjson import JsonObject, to_bytes
 
 _log = logging.getLogger(__name__)
 MAX_HEADS_TOLD: Final = 40

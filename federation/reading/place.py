@@ -4,7 +4,6 @@ A page is remembered by its digest for as long as the feed is followed, also whe
 back before it: what its issuer signed once must not be told otherwise later.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from cache.verdict import Feed
 from federation.following.follow import ACCEPTED
 from federation.wire.chain import Cursor, after
 from federation.wire.page import AttestationPage
+from federation.wire.strictjson import to_text
 
 
 def reading(conn: Connection, follow_id: int, feed_id: str) -> Row[Any] | None:
@@ -66,7 +66,7 @@ def move(
             "count": len(page.rows),
             "digest": page.digest,
             "key_id": key_id,
-            "proof": None if proof is None else json.dumps(proof, separators=(",", ":")),
+            "proof": None if proof is None else to_text(proof),
             "received": now,
         }
         for page in pages

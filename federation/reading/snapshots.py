@@ -7,7 +7,6 @@ most, and what was read stays read. Pages wait until the whole snapshot is here;
 stands on its page, and the next page must chain to it.
 """
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +25,7 @@ from federation.reading.place import reading, stands_at
 from federation.reading.stories import Signed, forget_ahead, is_one_story
 from federation.wire.chain import Cursor
 from federation.wire.snapshot import Snapshot, VerifiedPart
+from federation.wire.strictjson import to_text
 
 MAX_COUNT = 2**31 - 1  # of the column
 
@@ -51,7 +51,7 @@ def begin(
             _withdraw_epoch(conn, follow, epoch)
     conn.execute(delete(early_retractions).where(early_retractions.c.follow_id == follow_id))
     values: dict[str, object] = {
-        "manifest": json.dumps(manifest.document, ensure_ascii=False, separators=(",", ":")),
+        "manifest": to_text(manifest.document),
         "next_part": 1,
         "after_epoch": None,
         "after_seq": 0,

@@ -15,6 +15,7 @@ from federation.reading.place import reading
 from federation.reading.stories import Signed, is_one_story, note_ahead
 from federation.wire.feed_head import VerifiedHead
 from federation.wire.outbox import OutboxHead
+from federation.wire.strictjson import to_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def note_head(conn: Connection, follow_id: int, head: VerifiedHead, now: int) ->
     if not is_here(conn, follow_id, name.epoch, name.page):
         note_ahead(conn, follow_id, signed, now)
     if _is_newest(follow.signed_head, head):
-        text = json.dumps(head.document, ensure_ascii=False, separators=(",", ":"))
+        text = to_text(head.document)
         conn.execute(update(follows).where(follows.c.id == follow_id).values(signed_head=text))
     return True
 

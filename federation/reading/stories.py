@@ -28,7 +28,7 @@ from cache.verdict import Feed
 from federation.addresses import page_url
 from federation.origin import Url
 from federation.reading.place import restart
-from federation.wire.strictjson import JsonObject
+from federation.wire.strictjson import JsonObject, to_text
 
 KIND: Final = "two-stories"
 """The kind of notice that tells the admin."""
@@ -81,7 +81,7 @@ def note_ahead(conn: Connection, follow_id: int, signed: Signed, now: int) -> No
         epoch=signed.epoch,
         page=page,
         digest=signed.digests[page],
-        document=json.dumps(signed.document, ensure_ascii=False, separators=(",", ":")),
+        document=to_text(signed.document),
         received=now,
     )
     conn.execute(row.on_conflict_do_nothing())
@@ -203,7 +203,7 @@ def convict(
     now: int,
 ) -> None:
     """Keep two documents as evidence, let nothing of the issuer count, and tell the admin."""
-    first, second = (json.dumps(one, ensure_ascii=False) for one in stories)
+    first, second = map(to_text, stories)
     row = insert_into(conn, evidence).values(
         issuer_id=follow.issuer_id,
         feed=follow.feed,

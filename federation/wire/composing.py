@@ -1,6 +1,5 @@
 """The activities we send; every one stays under `INLINE_BYTES`, whatever it carries."""
 
-import json
 from typing import Any, Final
 
 from federation.addresses import followers_url
@@ -8,7 +7,7 @@ from federation.context import ACTIVITYSTREAMS, PAGE_CONTEXT
 from federation.origin import Url
 from federation.wire.activity import Follow
 from federation.wire.page import TYPES, digest
-from federation.wire.strictjson import JsonObject
+from federation.wire.strictjson import JsonObject, to_bytes
 
 INLINE_BYTES: Final = 48 * 1_024
 """Activities stay under this; Misskey's inbox takes 64 KiB at most."""
@@ -69,11 +68,6 @@ def announced(create: JsonObject) -> JsonObject:
     """Return the Create of a page as a stub, from one that may hold it inline."""
     page = create["object"]
     return _create(page, PAGE_CONTEXT, _stub(page)) if "rows" in page else create
-
-
-def to_bytes(activity: JsonObject) -> bytes:
-    """Return the body that is signed and sent."""
-    return json.dumps(activity, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _activity(kind: str, activity_id: str, actor: str, target: object) -> JsonObject:

@@ -5,6 +5,7 @@ JSON-LD processor reads it is refused (Mastodon CVE-2026-46349 and -48028, Fedif
 CVE-2026-42462).
 """
 
+import re
 from itertools import chain
 from typing import Any, Final
 
@@ -13,7 +14,9 @@ from federation.errors import BadRequest
 from federation.wire.strictjson import JsonObject
 
 KEYWORDS: Final = frozenset({"@graph", "@reverse", "@included", "@nest"})
-_QUOTED: Final = tuple(f'"{keyword}"'.encode() for keyword in KEYWORDS)
+_QUOTED: Final = re.compile(
+    rb'"@(?:%s)"' % b"|".join(keyword[1:].encode() for keyword in sorted(KEYWORDS))
+)
 _CONTEXT_KEYWORDS: Final = KEYWORDS | {"@vocab", "@base", "@import"}
 _CONTEXTS: Final = (TERMS, FEED_TERMS, ATTESTATION_TERMS, ACTOR_TERMS)
 _OWN: Final = frozenset[str]().union(*_CONTEXTS)
@@ -32,9 +35,7 @@ def is_plain(canonical: bytes) -> bool:
     No keyword stands in it as a key, nor as a string, and no second `@context`; far cheaper than
     `refuse_tricks`, which is to decide on all others.
     """
-    return canonical.count(b'"@context"') == 1 and not any(
-        keyword in canonical for keyword in _QUOTED
-    )
+    return canonical.count(b'"@context"') == 1 and _QUOTED.search(canonical) is None
 
 
 def refuse_tricks(document: JsonObject) -> None:

@@ -58,11 +58,12 @@ def _is_plain(cells: Mapping[str, columns.Cells]) -> bool:
     Nearly all pages are of this kind; any other is read row by row (`_row`), which also says what
     is wrong with it.
     """
+    rows = len(cells["op"])
     return (
         set(cells["op"]) == {ATTEST}
-        and all(basis == "model" for basis in cells["basis"])
-        and all(cell is None for name in ("finding", "target") for cell in cells[name])
-        and not any(cell is None for name in _OF_MODEL for cell in cells[name])
+        and cells["basis"].count("model") == rows
+        and all(cells[name].count(None) == rows for name in ("finding", "target"))
+        and not any(None in cells[name] for name in _OF_MODEL)
         and all(map(operator.lt, cells["issued"], cells["expires"]))
         and _come_together(cells.get("pdq"), cells.get("quality"))
     )

@@ -16,7 +16,7 @@ from cache.verdict import Feed
 from federation.context import ACTIVITYSTREAMS, DATA_INTEGRITY_V2
 from federation.outbound.waiting import enqueue
 from federation.signing.keys import proof_key_id
-from federation.wire import composing, proof
+from federation.wire import composing, proof, strictjson
 from tests.fakes.fedify import Fedify, why_not
 from tests.fakes.instance import Ours
 
@@ -93,7 +93,7 @@ async def post(url, activity):
     """Deliver an activity without any HTTP signature."""
     headers = {"Content-Type": "application/activity+json"}
     async with aiohttp.ClientSession() as session:
-        body = composing.to_bytes(activity)
+        body = strictjson.to_bytes(activity)
         async with session.post(url, data=body, headers=headers) as answer:
             return answer.status
 

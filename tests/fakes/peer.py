@@ -19,7 +19,7 @@ from federation.actors import actor, webfinger
 from federation.origin import Origin
 from federation.signing import cavage, keys, message_signatures
 from federation.signing.identity import Scheme
-from federation.wire import activity, composing, outbox, proof
+from federation.wire import activity, composing, outbox, proof, strictjson
 from federation.wire.attestation import AttestationHead, seal_attestation
 from federation.wire.page import EpochEnd, PageHead, digest, seal_page
 from federation.wire.row import Attestation
@@ -224,7 +224,7 @@ class Peer:
     ):
         """POST an activity, signed by its actor; `body` is swapped in after signing."""
         url = f"{ours.base}{path}"
-        data = sent if isinstance(sent, bytes) else composing.to_bytes(sent)
+        data = sent if isinstance(sent, bytes) else strictjson.to_bytes(sent)
         who = signer or (json.loads(data)["actor"] if isinstance(sent, bytes) else sent["actor"])
         signed = self.signed("POST", url, data, who, key, scheme)
         signed |= {name.replace("_", "-"): value for name, value in headers.items()}

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from federation.wire import composing
+from federation.wire import strictjson
 
 SCHEMES = ("cavage", "rfc9421")
 ACTIVITY = "application/activity+json"
@@ -54,7 +54,7 @@ class Letter:
 
 def write(scheme, peer, ours, sent, *, path="/inbox", signed_url=None, **more):
     """An activity for `ours`, signed by its actor with the peer's key."""
-    body = sent if isinstance(sent, bytes) else composing.to_bytes(sent)
+    body = sent if isinstance(sent, bytes) else strictjson.to_bytes(sent)
     if "key_id" not in more:
         more["key_id"] = f"{sent['actor']}#main-key"
     url = f"{ours.base}{path}"

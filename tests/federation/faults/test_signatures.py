@@ -6,7 +6,7 @@ import pytest
 
 from cache.verdict import Feed
 from federation.origin import Url
-from federation.wire import activity, composing
+from federation.wire import activity, composing, strictjson
 from tests.fakes.instance import pictures
 from tests.fakes.peer import reply, rsa_of
 from tests.federation.faults.letters import COVERED, DIGEST_HEADERS, write
@@ -196,7 +196,7 @@ async def test_a_swapped_body_is_refused(followed, peer, scheme, nothing_comes_o
     """apsig 0.6.0: its RFC 9421 ignored the body."""
     letter = write(scheme, peer, followed, create(peer))
     async with nothing_comes_of(followed, peer):
-        swapped = letter.spoilt(body=composing.to_bytes(create(peer, "b")))
+        swapped = letter.spoilt(body=strictjson.to_bytes(create(peer, "b")))
         assert await status_of(swapped, peer) == 401
 
 

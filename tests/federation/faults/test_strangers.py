@@ -11,7 +11,7 @@ from cache.storage.tables import metadata
 from federation import addresses
 from federation.errors import BadRequest
 from federation.origin import Url
-from federation.wire import activity, composing
+from federation.wire import activity, composing, strictjson
 from federation.wire.row import Retraction
 from tests.fakes.instance import pictures
 from tests.fakes.peer import ACTIVITY, reply
@@ -96,7 +96,7 @@ async def test_made_up_hosts_leave_nothing_behind(guarded, peer, internet, hosts
         base = f"https://h{number}.example"
         internet.name(f"h{number}.example", ["93.184.216.200"])
         follow = composing.build_follow(f"{base}/1", f"{base}/actor", guarded.feed_id())
-        body = composing.to_bytes(follow)
+        body = strictjson.to_bytes(follow)
         key_id = f"{base}/actor#main-key"
         headers = sign("cavage", "POST", letter.url, body, peer=peer, key_id=key_id)
         async with peer.session.post(letter.url, data=body, headers=headers) as answer:
@@ -241,7 +241,7 @@ async def test_an_actor_that_parsers_differ_on_is_not_taken(ours, peer, clock, n
 async def test_a_page_that_parsers_differ_on_is_not_applied(followed, peer, clock):
     """jcs: two integers with one canonical form, under one signature."""
     page = peer.publish([peer.row("a")])
-    text = composing.to_bytes(page)
+    text = strictjson.to_bytes(page)
     for spoilt in (
         text.replace(b'"count":1', b'"count":1,"count":1'),
         text.replace(b'"count":1', b'"count":1.0'),

@@ -8,7 +8,8 @@ from federation.following.followers import APPROVED
 from federation.reading.heads import MAX_HEADS_TOLD, batched
 from federation.wire import composing
 from federation.wire.activity import AnnounceHeads, parse_activity
-from federation.wire.composing import INLINE_BYTES, to_bytes
+from federation.wire.composing import INLINE_BYTES
+from federation.wire.strictjson import to_bytes
 from tests.fakes.instance import pictures
 from tests.federation.reading.feeds import (
     CLEAN,

@@ -5,7 +5,7 @@ import pytest
 from cache.storage.feed_tables import inbox, remote_actors
 from federation.receiving import known
 from federation.receiving.known import KnownActors
-from federation.wire import composing
+from federation.wire import composing, strictjson
 from tests.fakes.peer import ACTIVITY, rsa_of
 from tests.federation.receiving.test_sender import proven
 
@@ -42,7 +42,7 @@ async def post(peer, ours, activity, **headers):
     """Deliver an activity with no HTTP signature, as whoever received it may."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     sent = {"Content-Type": ACTIVITY} | named
-    data = composing.to_bytes(activity)
+    data = strictjson.to_bytes(activity)
     async with peer.session.post(f"{ours.base}/inbox", data=data, headers=sent) as answer:
         return answer.status
 

@@ -15,7 +15,7 @@ from federation.receiving import queue as queue_module
 from federation.routes import MAX_PACKED
 from federation.signing.cavage import sign_request
 from federation.signing.keys import main_key_id
-from federation.wire import activity, composing
+from federation.wire import activity, composing, strictjson
 from federation.wire.strictjson import MAX_OBJECTS, MAX_PIECES
 from tests.fakes.clock import Clock
 from tests.fakes.instance import pictures
@@ -113,7 +113,7 @@ async def test_a_key_of_another_actor_is_refused_also_when_it_is_known(followed,
 
 async def test_a_swapped_body_is_refused(followed, peer):
     sent = composing.build_create(peer.publish([peer.row("a")], keep=False))
-    other = composing.to_bytes(composing.build_create(peer.publish([peer.row("b")], keep=False)))
+    other = strictjson.to_bytes(composing.build_create(peer.publish([peer.row("b")], keep=False)))
     assert await peer.send(followed, sent, body=other) == 401
     assert nothing_stored(followed)
 
@@ -126,7 +126,7 @@ async def test_a_digest_that_is_missing_or_wrong_is_refused(followed, peer, dige
 
 
 async def test_a_digest_that_is_not_covered_is_refused(followed, peer):
-    body = composing.to_bytes(composing.build_create(peer.publish([peer.row("a")], keep=False)))
+    body = strictjson.to_bytes(composing.build_create(peer.publish([peer.row("a")], keep=False)))
     url = f"{followed.base}/inbox"
     signed = sign_request("POST", url, None, peer.rsa, main_key_id(peer.feed_id()), peer.clock())
     signed["Content-Type"] = "application/activity+json"
@@ -214,7 +214,7 @@ async def test_a_stranger_cannot_tell_whom_we_follow_and_who_follows_us(
         for kind in ("Accept", "Undo", "Create"):
             told = {"id": f"{who}/1", "type": ["Document", "AttestationPage"], "attributedTo": who}
             sent = {"id": f"{who}/0", "type": kind, "actor": who, "object": f"{who}/1"}
-            body = composing.to_bytes(
+            body = strictjson.to_bytes(
                 sent | ({"object": told | {"rows": []}} if kind == "Create" else {})
             )
             answers.add(await _forged(followed, third, who, body))

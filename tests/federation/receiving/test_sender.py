@@ -9,7 +9,7 @@ from cache.verdict import Feed
 from federation.context import ACTIVITYSTREAMS, DATA_INTEGRITY_V2
 from federation.signing import keys
 from federation.signing.request import WINDOW_SECONDS
-from federation.wire import composing, multibase, proof
+from federation.wire import composing, multibase, proof, strictjson
 from federation.wire.strictjson import canonical
 
 ACTIVITY = "application/activity+json"
@@ -42,7 +42,7 @@ def resigned(peer, activity, **changes):
 async def post(peer, ours, activity, **headers):
     """Deliver an activity with no HTTP signature but what `headers` say."""
     sent = {"Content-Type": ACTIVITY} | headers
-    data = composing.to_bytes(activity)
+    data = strictjson.to_bytes(activity)
     async with peer.session.post(f"{ours.base}/inbox", data=data, headers=sent) as answer:
         return answer.status
 

@@ -22,10 +22,9 @@ from federation.wire.composing import (
     build_create,
     build_follow,
     build_undo,
-    to_bytes,
 )
 from federation.wire.page import digest, verify_page
-from federation.wire.strictjson import parse
+from federation.wire.strictjson import parse, to_bytes
 from tests.federation.samples import EPOCH, NOW, feed_actor, model_row, signed_page
 
 FEED = Url("https://alpha.example/feeds/flagged")
