@@ -5,12 +5,16 @@ parse, proof and rows verified, stored by a `Store` while the next are verified,
 (`behind`), from the first document to the end of the final checkpoint; SQLite, synchronous=FULL,
 one core, every row on a picture not met before. Documents are those a reader gets: merged pages of
 up to 5,000 rows for what is older than a day, single pages of 1,000 beside them. They are made
-before the clock starts.
+before the clock starts. Given is the median of ROUNDS, each into the same file as the one before,
+or, above COPIED_UP_TO rows, into one that grew by a hundredth.
 """
 
 import asyncio
 import gc
 import hashlib
+import os
+import shutil
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +41,8 @@ from federation.wire.strictjson import parse, to_bytes
 GOALS = {100_000: 20_000, 1_000_000: 15_000, 10_000_000: 7_000}
 PAGE_ROWS = 1_000
 MORE = 100_000
+ROUNDS = 3
+COPIED_UP_TO = 1_000_000
 _MAX_BYTES = 2**21
 _FEED = Feed.CLEAN
 
@@ -53,19 +59,41 @@ def store_rows(sizes: Sequence[int], more: int = MORE, folder: Path | None = Non
         for size in sorted(sizes):
             note(f"filling up to {size:,} rows")
             fill_sqlite(path, peers, size)
-            for name, bodies, take in _works(size, more):
-                seconds, cpu = _seconds(path, peers, bodies, take)
-                goal = GOALS.get(size) if "merged" in name else None
-                metric = f"verified and stored into {size:,} rows, {name}"
-                yield Row(metric, more / seconds, "attestations/s", goal=goal)
-                yield Row(f"{metric}: processor", cpu / more * 1e6, "core-us an attestation")
+            yield from _of_size(path, peers, size, more)
 
 
-def _works(size: int, more: int) -> Iterator[tuple[str, list[bytes], Take]]:
+def _of_size(path: Path, peers: Peers, size: int, more: int) -> Iterator[Row]:
+    found: dict[str, list[tuple[float, float]]] = {}
+    filled = path.with_suffix(".filled")
+    if size <= COPIED_UP_TO:
+        shutil.copyfile(path, filled)
+    for number in range(ROUNDS):
+        for name, bodies, take in _works(f"{size} {number}", more):
+            found.setdefault(name, []).append(_seconds(path, peers, bodies, take))
+            if size <= COPIED_UP_TO:
+                _put_back(filled, path)
+    for name, times in found.items():
+        seconds, cpu = (statistics.median(column) for column in zip(*times, strict=True))
+        goal = GOALS.get(size) if "merged" in name else None
+        metric = f"verified and stored into {size:,} rows, {name}"
+        yield Row(metric, more / seconds, "attestations/s", goal=goal)
+        yield Row(f"{metric}: processor", cpu / more * 1e6, "core-us an attestation")
+
+
+def _put_back(filled: Path, path: Path) -> None:
+    """Let the database be what it was; its log was emptied and belongs to the other one."""
+    for end in ("-wal", "-shm"):
+        path.with_name(path.name + end).unlink(missing_ok=True)
+    shutil.copyfile(filled, path)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())  # else what is measured next waits for it
+
+
+def _works(seed: str, more: int) -> Iterator[tuple[str, list[bytes], Take]]:
     count = more // PAGE_ROWS
-    together = merged(_FEED, PAGE_ROWS, count, _epoch(f"{size} merged"))
+    together = merged(_FEED, PAGE_ROWS, count, _epoch(f"{seed} merged"))
     yield "merged pages of 5,000", [to_bytes(one) for one in together], _take_merged
-    alone = pages(_FEED, PAGE_ROWS, count, _epoch(f"{size} alone"))
+    alone = pages(_FEED, PAGE_ROWS, count, _epoch(f"{seed} alone"))
     yield f"pages of {PAGE_ROWS:,}", [to_bytes(one) for one in alone], _take_page
 
 

@@ -16,8 +16,11 @@ from typing import Final, Generic, Self, TypeVar
 Item = TypeVar("Item")
 T = TypeVar("T")
 
-MOST: Final = 3
-"""Documents that are stored together; as many may wait meanwhile."""
+MOST: Final = 2
+"""Documents that are stored together; as many may wait meanwhile.
+
+More of them share a page of an index only where that is small, and other writes wait longer.
+"""
 
 
 class Behind(Generic[Item, T]):

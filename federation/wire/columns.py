@@ -74,7 +74,7 @@ def check_scores(cells: Cells, labels: int) -> None:
 
 def _told(cells: Cells) -> Cells:
     """Return the cells that are not null."""
-    return [cell for cell in cells if cell is not None]
+    return [cell for cell in cells if cell is not None] if None in cells else cells
 
 
 def _names(columns: object, needed: Sequence[str]) -> list[str]:

@@ -84,18 +84,22 @@ def _plain(cells: Mapping[str, columns.Cells], tables: Tables) -> Iterator[Attes
         cells["sha256"],
         repeat(Basis.MODEL),
         cells["issued"],
-        [
-            min(e, i + MAX_LIFETIME_SECONDS)
-            for i, e in zip(cells["issued"], cells["expires"], strict=True)
-        ],
+        _ending(cells["issued"], cells["expires"]),
         cells["content"],
-        [ids[cell] for cell in cells["pipeline"]],
+        map(ids.__getitem__, cells["pipeline"]),
         map(dict, map(zip, repeat(tables.labels), cells["scores"])),
         absent,
         absent,
         cells.get("pdq", absent),
         cells.get("quality", absent),
     )
+
+
+def _ending(issued: columns.Cells, expires: columns.Cells) -> columns.Cells:
+    """Return when rows expire: as they say, but not later than a row may."""
+    if max(map(operator.sub, expires, issued)) <= MAX_LIFETIME_SECONDS:
+        return expires
+    return [min(e, i + MAX_LIFETIME_SECONDS) for i, e in zip(issued, expires, strict=True)]
 
 
 def _check_columns(cells: Mapping[str, columns.Cells], tables: Tables) -> None:

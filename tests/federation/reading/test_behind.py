@@ -43,7 +43,7 @@ async def test_those_that_wait_are_written_together_up_to_a_number(writer):
         for name in names[:MOST]:
             assert await storing.put(name) == []
         asyncio.get_running_loop().call_soon(writer.may_write.set)
-        told = await storing.put(names[MOST])  # one more than may wait
+        told = await storing.put(names[MOST])  # now as many wait as may
         assert told == ["0"]
         for name in names[MOST + 1 :]:
             told += await storing.put(name)
@@ -92,13 +92,14 @@ async def test_a_write_that_failed_is_told_and_none_follows_it(writer):
 
 
 async def test_of_several_that_fail_those_before_the_faulty_one_are_kept(writer):
+    names = [str(number) for number in range(1, MOST)]
     with pytest.raises(ValueError, match="bad"):
         async with Behind(writer.write) as storing:
-            for name in ("a", "b", "bad", "after it"):
-                if name == "after it":
-                    writer.may_write.set()
+            await storing.put("0")
+            asyncio.get_running_loop().call_soon(writer.may_write.set)
+            for name in (*names, "bad", "after it"):  # those up to the bad one together
                 await storing.put(name)
-    assert writer.done == [["a"], ["b"]]
+    assert writer.done == [["0"], *([name] for name in names)]
 
 
 async def test_a_write_that_failed_while_something_else_did_is_noted(writer):
