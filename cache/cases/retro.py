@@ -132,7 +132,7 @@ def _equals(connection: Connection, issuer_id: int, image_ids: Sequence[int]) ->
     for some in batches(image_ids):
         equal = (
             select(ours.c.image_id)
-            .join(theirs, same_content(ours.c.content, theirs.c.content))
+            .join_from(ours, theirs, same_content(ours.c.content, theirs.c.content))
             .where(theirs.c.image_id.in_(some), theirs.c.issuer_id == issuer_id)
             .where(ours.c.feed == int(Feed.OWN))
         )

@@ -150,8 +150,7 @@ verdicts = Table(
 Index(
     "ix_verdicts_content",
     content_key(verdicts.c.content),
-    sqlite_where=verdicts.c.content.is_not(None),
-    postgresql_where=verdicts.c.content.is_not(None),
+    sqlite_where=verdicts.c.content.is_not(None),  # PostgreSQL counts the keys of whole ones only
 )
 Index(
     "ix_verdicts_place",

@@ -761,7 +761,6 @@ def upgrade() -> None:
         [sa.literal_column("substr(content, 1, 8)")],
         unique=False,
         sqlite_where=sa.text("content IS NOT NULL"),
-        postgresql_where=sa.text("content IS NOT NULL"),
     )
     op.create_index(
         "ix_verdicts_expires",
@@ -898,7 +897,6 @@ def downgrade() -> None:
         "ix_verdicts_content",
         table_name="verdicts",
         sqlite_where=sa.text("content IS NOT NULL"),
-        postgresql_where=sa.text("content IS NOT NULL"),
     )
     op.drop_table("verdicts")
     op.drop_index(op.f("ix_sightings_image_id"), table_name="sightings")

@@ -1,7 +1,7 @@
 """Contents are found by their first bytes and compared whole; made-up beginnings gain nothing."""
 
 import pytest
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, event, select
 
 from cache.cases.arrivals import note_arrivals, waiting_arrivals
 from cache.judgement import PeerState, Trust
@@ -12,6 +12,7 @@ from cache.memory.peer_rows import record_attestations
 from cache.memory.record import equal_images, image_row, pipeline_row, record_verdict
 from cache.settings import PeerDefaults
 from cache.storage.contents import KEY_BYTES, content_in, same_content
+from cache.storage.database import Store
 from cache.storage.tables import verdicts
 from cache.trust.trust import add_peer, set_trust
 from cache.verdict import Basis, Feed, Verdict
@@ -142,3 +143,39 @@ def _plan(connection, statement):
         statement, given = str(compiled), tuple(compiled.params[n] for n in compiled.positiontup)
     raw = connection.connection.driver_connection
     return [row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {statement}", given)]
+
+
+def test_postgres_uses_it_for_many_pictures_at_once(postgres_url):
+    """It counts the keys only of an index that is not partial; else it takes them for common."""
+    store = Store.open(postgres_url)
+
+    def fill(connection):
+        pipeline_row(connection, OTHERS)
+        issuer_id = add_peer(connection, ORIGIN, PeerDefaults(), now=NOW)
+        numbers = "generate_series(1, 60000) AS i"
+        connection.exec_driver_sql(
+            "INSERT INTO images (id, sha256, fingerprinted, created)"
+            f" SELECT i, sha256(('s' || i)::bytea), false, 1 FROM {numbers}"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO verdicts (image_id, issuer_id, feed, pipeline_id, basis, rule, content,"
+            " issued, expires, frames_seen, frames_total, received)"
+            f" SELECT i, {issuer_id}, 1, 1, 0, '', sha256(('c' || i)::bytea), 1, 9, 1, 1, 1"
+            f" FROM {numbers}"
+        )
+
+    store.write_now(fill)
+    store.write_now(lambda c: c.exec_driver_sql("ANALYZE"))
+    plans: list[str] = []
+
+    def explain(connection, _cursor, text, given, *_rest):
+        if "substr" in text and not text.startswith("EXPLAIN"):
+            rows = connection.exec_driver_sql(f"EXPLAIN {text}", given)
+            plans.append("\n".join(row[0] for row in rows))
+
+    event.listen(store.engine, "before_cursor_execute", explain)
+    asked = [(fingerprint(str(number)), ()) for number in range(100)]
+    store.read_now(evidence_many, None, asked)
+    store.close()
+    assert plans
+    assert all("ix_verdicts_content" in plan for plan in plans), plans
