@@ -125,7 +125,7 @@ def _misses_older(at: Cursor | None, page: AttestationPage, *, without_older: bo
 
 
 def _reads_snapshot(conn: Connection, follow_id: int) -> bool:
-    """Tell whether a snapshot is being read, which settles what stands so far."""
+    """Tell whether a snapshot is being read, or was given up: what stands is to be settled."""
     mine = follow_snapshots.c.follow_id == follow_id
     return conn.execute(select(follow_snapshots.c.next_part).where(mine)).first() is not None
 

@@ -4,8 +4,8 @@ They are stored in the order they were given, those that wait for the ones befor
 to MOST; what came of them is told when a later one is given, or at `settle`. So a turn knows of a
 document that did not fit a little late, and has fetched some in vain: whether a document comes next
 must be decided where it is stored. Where storing several fails, they are stored one by one, so that
-what is before the faulty one is kept. Leaving the block waits until all are stored, whatever else
-went wrong.
+what is before the faulty one is kept: `store` must raise only where it stored nothing. Leaving the
+block waits until all are stored, whatever else went wrong.
 """
 
 import asyncio
@@ -61,15 +61,22 @@ class Behind(Generic[Item, T]):
 
     async def _next(self) -> list[T]:
         """Wait for what is being stored, and begin to store what waits."""
-        storing, self._storing = self._storing, None
-        try:
-            told = [] if storing is None else await storing
-        except BaseException:
-            self._waiting = []  # what comes after it would not fit
-            raise
+        told = await self._stored()
         if self._waiting:
             self._storing = asyncio.create_task(self._store_all(self._waiting))
             self._waiting = []
+        return told
+
+    async def _stored(self) -> list[T]:
+        if self._storing is None:
+            return []
+        try:
+            told = await asyncio.shield(self._storing)  # whoever is cancelled, it goes on
+        except Exception:
+            self._waiting = []  # what comes after it would not fit
+            self._storing = None
+            raise
+        self._storing = None
         return told
 
     async def _store_all(self, items: Sequence[Item]) -> list[T]:

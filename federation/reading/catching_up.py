@@ -52,6 +52,9 @@ Document: TypeAlias = VerifiedPage | VerifiedRun
 _Found: TypeAlias = tuple[Document, bool]
 """A document, and whether no more of the epochs before it is to be had."""
 
+_Taken: TypeAlias = tuple[Step, int]
+"""What a document was, and its last page."""
+
 _Part: TypeAlias = tuple[Manifest, VerifiedPart]
 
 
@@ -120,6 +123,9 @@ class CatchingUp:
             manifest = await self._manifest(head)
             if manifest is not None:
                 return await self._begin_snapshot(head, manifest)
+        if await self._store.read(snapshots.is_given_up, self._id):
+            await self._store.write(restart, self._id)
+            return Turn.MORE
         segments = await self._segments(head, at)
         if at is not None and not continues(segments, at):
             await self._store.write(restart, self._id)
@@ -129,7 +135,7 @@ class CatchingUp:
     async def _hear_both(self, head: OutboxHead) -> Turn:
         """Ask for the very page that the outbox gives another digest: is it signed as well?"""
         page = await self._fetch.page(head.epoch, head.last_page)
-        if any(await self._take([(page, False)])):
+        if _halts(await self._take([(page, False)])):
             return Turn.HALTED
         message = f"its outbox gives page {head.last_page} another digest than it has"
         raise BadPage(message)
@@ -182,13 +188,16 @@ class CatchingUp:
         spent = False
         async with Behind(self._take) as storing:
             while page <= segment.last_page and not spent:
-                found = await self._next(segment, page)
-                if found is None:
-                    return Turn.HALTED
-                if any(await storing.put((found, is_oldest))):
+                try:
+                    found = await self._next(segment, page)
+                except AnsweredWith:
+                    if _halts(await storing.settle()):  # what came before it goes first
+                        return Turn.HALTED
+                    raise
+                if found is None or _halts(await storing.put((found, is_oldest))):
                     return Turn.HALTED
                 page, spent = _last_page(found) + 1, self._fetch.budget.is_spent
-            if any(await storing.settle()):
+            if _halts(await storing.settle()):
                 return Turn.HALTED
         return Turn.MORE if spent else None
 
@@ -221,10 +230,10 @@ class CatchingUp:
         now = self._instance.clock()
         return await self._store.write(is_as_listed, self._id, run, page, now)
 
-    async def _take(self, found: Sequence[_Found]) -> list[bool]:
-        """Store documents together; tell of each whether it tells another story."""
+    async def _take(self, found: Sequence[_Found]) -> list[_Taken]:
+        """Store documents together; tell what each was."""
         steps = await self._store.write(self._apply, found)
-        return [_halts(step, _last_page(one)) for step, (one, _) in zip(steps, found, strict=True)]
+        return [(step, _last_page(one)) for step, (one, _) in zip(steps, found, strict=True)]
 
     def _apply(self, conn: Connection, found: Sequence[_Found]) -> list[Step]:
         now = self._instance.clock()
@@ -301,12 +310,15 @@ def _last_page(found: Document) -> int:
     return (found.pages[-1] if isinstance(found, VerifiedRun) else found.page).head.page
 
 
-def _halts(step: Step, page: int) -> bool:
-    """Tell whether a document was another story; raises `BadPage` for one that does not fit."""
-    if step not in (*APPLIED, Step.KNOWN, Step.FORKED):
-        message = f"page {page} does not continue what is here: {step.value}"
-        raise BadPage(message)
-    return step is Step.FORKED
+def _halts(taken: Sequence[_Taken]) -> bool:
+    """Tell whether any document was another story; raises `BadPage` for one that does not fit."""
+    for step, page in taken:
+        if step is Step.FORKED:
+            return True
+        if step not in (*APPLIED, Step.KNOWN):
+            message = f"page {page} does not continue what is here: {step.value}"
+            raise BadPage(message)
+    return False
 
 
 def _is_dropped(error: AnsweredWith, head: OutboxHead) -> bool:

@@ -13,7 +13,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, or_, select, update
 
 from cache.storage.feed_tables import ahead_pages, follow_snapshots, follows, remote_pages
-from cache.storage.tables import verdicts
 from federation.actors.remote_actor import RemoteActor
 from federation.following.follow import by_actor
 from federation.reading.place import restart
@@ -57,23 +56,14 @@ def _counts(key: ProofKey, epoch: str, page: int) -> bool:
 
 
 def _holds_parts(conn: Connection, follow: Row[Any], revoked: list[ProofKey]) -> bool:
-    """Tell whether parts are here of a snapshot that was signed by a key that does not count.
-
-    Of one that was given up before any page was read, nobody knows by which.
-    """
+    """Tell whether parts are here of a snapshot that was signed by a key that does not count."""
     c = follow_snapshots.c
     text = conn.scalar(select(c.manifest).where(c.follow_id == follow.id))
     if text is None:
-        return follow.epoch is None and _has_rows(conn, follow)
+        return False
     manifest, signer = json.loads(text), _key_of(text)
     keys = [key for key in revoked if key.id == signer]
     return any(not _counts(key, manifest["epoch"], manifest["throughPage"]) for key in keys)
-
-
-def _has_rows(conn: Connection, follow: Row[Any]) -> bool:
-    c = verdicts.c
-    mine = [c.issuer_id == follow.issuer_id, c.feed == follow.feed, c.seq.is_not(None)]
-    return conn.execute(select(c.id).where(*mine).limit(1)).first() is not None
 
 
 def _forget_ahead(conn: Connection, follow: Row[Any], revoked: list[ProofKey]) -> None:

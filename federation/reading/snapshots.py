@@ -28,6 +28,8 @@ from federation.wire.snapshot import Snapshot, VerifiedPart
 from federation.wire.strictjson import to_text
 
 MAX_COUNT = 2**31 - 1  # of the column
+GIVEN_UP = 0
+"""The next part of a snapshot that is read no further; parts count from 1."""
 
 
 def begin(
@@ -64,13 +66,24 @@ def begin(
 
 def begun(conn: Connection, follow_id: int) -> Row[Any] | None:
     """Return the snapshot that is being read of a feed: its manifest and next part."""
-    mine = follow_snapshots.c.follow_id == follow_id
-    return conn.execute(select(follow_snapshots).where(mine)).first()
+    c = follow_snapshots.c
+    mine = [c.follow_id == follow_id, c.next_part != GIVEN_UP]
+    return conn.execute(select(follow_snapshots).where(*mine)).first()
 
 
 def give_up(conn: Connection, follow_id: int) -> None:
-    """Forget that a snapshot was begun; its rows stay until the next one settles them."""
-    conn.execute(delete(follow_snapshots).where(follow_snapshots.c.follow_id == follow_id))
+    """Read a snapshot no further; its rows stay until the next one, or a restart, settles them."""
+    mine = follow_snapshots.c.follow_id == follow_id
+    conn.execute(update(follow_snapshots).where(mine).values(next_part=GIVEN_UP))
+
+
+def is_given_up(conn: Connection, follow_id: int) -> bool:
+    """Tell whether parts are here of a snapshot that is read no further.
+
+    Pages would not settle them: they may have been of a history that is told no more.
+    """
+    mine = [follow_snapshots.c.follow_id == follow_id, follow_snapshots.c.next_part == GIVEN_UP]
+    return conn.execute(select(follow_snapshots.c.started).where(*mine)).first() is not None
 
 
 def apply_part(
@@ -142,7 +155,7 @@ def finish(conn: Connection, follow_id: int, manifest: Manifest, now: int) -> bo
     here = Cursor(snapshot.epoch, snapshot.through_page, snapshot.digest, snapshot.next_seq)
     stands_at(conn, follow_id, here, snapshot.published)
     forget_ahead(conn, follow_id, snapshot.epoch, snapshot.through_page)
-    give_up(conn, follow_id)
+    conn.execute(delete(follow_snapshots).where(follow_snapshots.c.follow_id == follow_id))
     return True
 
 

@@ -66,7 +66,7 @@ def feed_states(conn: Connection, now: int) -> list[FeedState]:
             *(row.id, row.actor_id, row.handle, Feed(row.feed), row.state),
             *(row.epoch, row.page, row.published, row.head_epoch, row.head_page),
             *(pages, _lag_seconds(pages, row.published, row.head_epoch, now)),
-            *(row.pulled, row.tries, row.next_try, row.error, row.halted, row.next_part),
+            *(row.pulled, row.tries, row.next_try, row.error, row.halted, row.next_part or None),
         )
         states.append(told)
     return states

@@ -44,7 +44,7 @@ def parse(data: bytes, max_bytes: int) -> JsonObject:
     if _LONG_NUMBER in data.translate(_DIGITS):
         _check_values(value)
     if b"\\u" in data:  # only an escape can smuggle in a lone surrogate
-        to_bytes(value)
+        _sorted(value)
     return value
 
 
@@ -69,7 +69,7 @@ def canonical(value: object, *, is_strict: bool = False) -> bytes:
         _check_depth(value)
         _check_values(value)
         _refuse_other_keys(value)
-    data = _dumps(value, orjson.OPT_SORT_KEYS)
+    data = _sorted(value)
     if is_strict and not data.isascii():
         _refuse_other_keys(value)
     return data
@@ -77,17 +77,17 @@ def canonical(value: object, *, is_strict: bool = False) -> bytes:
 
 def to_bytes(document: object) -> bytes:
     """Return a document as it is sent, its members in their order."""
-    return _dumps(document)
+    return orjson.dumps(document)
 
 
 def to_text(document: object) -> str:
     """Return the same as it is stored."""
-    return _dumps(document).decode()
+    return orjson.dumps(document).decode()
 
 
-def _dumps(value: object, option: int = 0) -> bytes:
+def _sorted(value: object) -> bytes:
     try:
-        return orjson.dumps(value, option=option)
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except orjson.JSONEncodeError as error:  # what else there is was refused before
         raise BadRequest("a string holds a lone surrogate") from error
 

@@ -116,3 +116,21 @@ async def test_a_failed_last_write_is_told_on_leaving(writer):
     with pytest.raises(ValueError, match="bad"):
         async with Behind(writer.write) as storing:
             await storing.put("bad")
+
+
+async def test_whoever_is_cancelled_leaves_once_all_is_written(writer):
+    async def turn():
+        async with Behind(writer.write) as storing:
+            await storing.put("a")
+            await storing.settle()
+
+    task = asyncio.create_task(turn())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.sleep(0)
+    assert not task.done()
+    writer.may_write.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert writer.done == [["a"]]

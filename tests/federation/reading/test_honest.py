@@ -397,6 +397,26 @@ def test_an_honest_issuer_is_never_accused_and_all_is_read(sqlite_store, runner)
     )
 
 
+def test_half_a_snapshot_of_a_history_that_is_told_no_more_is_put_right(store, runner):
+    """Its issuer was restored from a backup meanwhile, of which every page can be had."""
+    issuer = Issuer()
+    reader = Reader(store, runner, issuer)
+    issuer.publish("ab")
+    issuer.back_up()
+    for name in PICTURES:
+        issuer.publish(name)
+    issuer.snapshot()
+    issuer.state["dropped"] = len(issuer.epochs[-1][1]) - 1
+    assert reader.turn(3) is Turn.MORE  # its outbox, the manifest and the first part
+    assert reader.held()
+    issuer.restore(0)
+    issuer.publish("a")
+    with pytest.raises(AnsweredWith):
+        reader.turn(50)
+    reader.pull()
+    assert reader.held() == _places(issuer)
+
+
 def test_reading_is_the_same_on_both_databases(store, runner):
     """Runs, a dropped front, a restored backup, a stolen key, two stories, and reading on."""
     issuer = Issuer()

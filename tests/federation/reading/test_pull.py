@@ -7,10 +7,13 @@ from aiohttp import web
 
 from cache.storage.feed_tables import follows
 from cache.verdict import Feed
+from federation.errors import BadPage
 from federation.reading import applying
+from federation.reading.catching_up import _halts
 from federation.receiving import queue
 from federation.signing.verifying import Verifier
 from federation.wire import proof
+from federation.wire.chain import Step
 from federation.wire.row import Retraction
 from tests.fakes.instance import pictures
 from tests.fakes.peer import reply
@@ -295,3 +298,10 @@ async def test_a_crash_while_acting_on_a_create_acts_again(followed, peer, clock
     await followed.federation.queue.run_once()
     assert followed.pictures() == pictures("a")
     assert len(followed.rows(follows)) == 1
+
+
+def test_of_documents_stored_together_the_first_that_is_odd_says_what_the_turn_was():
+    assert not _halts([(Step.NEXT, 1), (Step.KNOWN, 2), (Step.NEW_EPOCH, 1)])
+    assert _halts([(Step.NEXT, 1), (Step.FORKED, 2), (Step.KNOWN, 3)])
+    with pytest.raises(BadPage, match="page 2 does not continue"):
+        _halts([(Step.NEXT, 1), (Step.GAP, 2), (Step.FORKED, 3)])
