@@ -361,7 +361,10 @@ async def main():
     async def stuck():
         async with pool.open(b"x", bytes(32)): pass
     task = asyncio.create_task(stuck())
-    while not (pool.processes and pool._all[0].pictures): await asyncio.sleep(0.05)
+    while not (pool.processes and pool._all[0].pictures):
+        if task.done():  # on a busy machine its process may have ended between two looks
+            task = asyncio.create_task(stuck())
+        await asyncio.sleep(0.01)
     await asyncio.sleep(0.2)
     print(pool.processes[0], flush=True)
     await task
