@@ -1,4 +1,4 @@
-"""How a content is found: by its first bytes, which make an index of it half as large.
+"""How a content is found: by its first bytes, which make its index a small one.
 
 Contents come in no order, so that nearly each of them dirties a page of its index: the fewer pages
 there are, the more of them share one. What the first bytes find is compared whole, so that nothing
