@@ -22,6 +22,7 @@ from fediverdict.demo.instance import Instance, free_port
 from tests.e2e.conftest import LOOPBACK, NO_SCANNER
 from tests.fakes.wire import Wire
 from tests.federation.samples import DESCRIPTION
+from tests.waiting import wait_until
 
 HOUR_SECONDS = 4
 QUICK = LOOPBACK.replace(
@@ -164,10 +165,7 @@ def count_taken(instance):
 
 
 def until(condition, said):
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, said
-        time.sleep(0.1)
+    wait_until(condition, said, WAIT_SECONDS)
 
 
 def agree(alpha, beta):

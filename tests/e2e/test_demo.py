@@ -10,6 +10,7 @@ import time
 import pytest
 
 from fediverdict.demo.instance import environment
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_however_often_it_is_told_to_end_no_process_stays():
     for sign in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP):
         demo.send_signal(sign)
         time.sleep(0.1)
-    _, rest = demo.communicate(timeout=60)
+    _, rest = demo.communicate(timeout=PATIENCE)
     assert (demo.returncode, "Traceback" in rest) == (3, False)
     for port in ports:
         with socket.socket() as probe:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from fediverdict.cli import fediverdict
 from fediverdict.errors import UsageError
 from tests.e2e.conftest import NO_SCANNER
-from tests.e2e.test_pair import until
+from tests.waiting import wait_until
 
 DOC = (Path(__file__).parents[2] / "docs" / "federation.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", DOC, re.MULTILINE | re.DOTALL)
@@ -26,7 +26,7 @@ def pair(instances):
     ours.start()
     for feed in ("clean", "flagged"):
         peer.run("peers", "follow", ours.handle(feed), "--yes")
-    until(lambda: len(ours.json("followers", "list", "--json")) == 2, "the follows arrive")
+    wait_until(lambda: len(ours.json("followers", "list", "--json")) == 2, "the follows arrive")
     return peer, ours
 
 

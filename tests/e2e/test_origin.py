@@ -14,8 +14,8 @@ from tests.e2e.test_pair import (
     shapes,
     show,
     status_and_body,
-    until,
 )
+from tests.waiting import wait_until
 
 SLOW = 3_600
 REUSE = QUORUM_OF_ONE + '[trust]\naudit = "off"\n[reuse]\ngrace_seconds = 60\n'
@@ -39,7 +39,7 @@ def pair(instances, of_beta):
     seals_after(alpha, SLOW)
     beta.start()
     introduce(alpha, beta)
-    until(
+    wait_until(
         lambda: query(beta, "SELECT count(*) FROM follows WHERE state = 'accepted'") == 2,
         "alpha's answers reach beta",
     )
@@ -63,7 +63,8 @@ def test_beta_asks_alpha_for_what_no_page_holds_yet(instances):
     days = "SELECT max(expires - received) FROM verdicts WHERE seq IS NULL"
     assert query(beta, days) == 86_400
     seals_after(alpha, 0)
-    until(lambda: query(beta, "SELECT count(*) FROM verdicts WHERE seq = 1") == 2, "the pages come")
+    sealed = "SELECT count(*) FROM verdicts WHERE seq = 1"
+    wait_until(lambda: query(beta, sealed) == 2, "the pages come")
     assert held(beta) == 2
     assert scan(beta, bad, alpha.base_url)["decision"] == "flagged"
 

@@ -4,7 +4,6 @@ import io
 import os
 import signal
 import subprocess
-import time
 import urllib.error
 import urllib.request
 
@@ -17,11 +16,11 @@ from fediverdict.demo.instance import environment
 from fediverdict.demo.pictures import DemoPicture, copies, rewrap
 from scanner.testpatterns import draw_pattern, draw_shape
 from tests.e2e.conftest import LAZY, NO_SCANNER
+from tests.waiting import wait_until
 
 SHARED = LAZY + '[sources.pictures]\npath = "pictures"\nshare = "all"\n'
 QUORUM_OF_ONE = "[decide]\nflag_quorum = 1\n"
 NO_AUDITS = '[trust]\naudit = "off"\n'
-WAIT_SECONDS = 40
 
 
 def png(image):
@@ -51,13 +50,6 @@ def show(instance, pictures):
         (folder / picture.name).write_bytes(picture.data)
 
 
-def until(condition, said):
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, said
-        time.sleep(0.1)
-
-
 def held(instance):
     return sum(peer["verdicts"] for peer in instance.json("peers", "list", "--json"))
 
@@ -79,7 +71,7 @@ def introduce(alpha, beta):
     """Let beta follow both feeds of alpha, alpha approve, beta trust."""
     for feed in ("clean", "flagged"):
         beta.run("peers", "follow", alpha.handle(feed), "--yes")
-    until(lambda: len(alpha.json("followers", "list", "--json")) == 2, "the follows arrive")
+    wait_until(lambda: len(alpha.json("followers", "list", "--json")) == 2, "the follows arrive")
     alpha.run("followers", "approve", beta.base_url)
     beta.run("peers", "trust", alpha.base_url, "--clean", "1", "--flag", "1")
 
@@ -113,7 +105,7 @@ def test_beta_answers_for_what_alpha_scanned_without_a_scan(pair):
     clean, bad = shapes(0, 4), patterns(0, 4)
     show(alpha, clean + bad)
     alpha.run("scan", "pictures")
-    until(lambda: held(beta) == 8, "eight verdicts reach beta")
+    wait_until(lambda: held(beta) == 8, "eight verdicts reach beta")
     for picture in clean + [rewrap(picture) for picture in clean]:
         answer = beta.scan(picture.data)
         assert (answer["decision"], answer["scanned"]) == ("clean", False), picture.name
@@ -132,18 +124,18 @@ def test_beta_answers_for_what_alpha_scanned_without_a_scan(pair):
     assert beta.scan(b"not a picture")["decision"] == "undecodable"
     beta.run("peers", "unfollow", alpha.handle("flagged"))
     assert held(beta) == 4
-    until(lambda: len(alpha.json("followers", "list", "--json")) == 1, "the Undo arrives")
+    wait_until(lambda: len(alpha.json("followers", "list", "--json")) == 1, "the Undo arrives")
 
 
 def test_a_follower_that_was_down_catches_up_by_itself(pair):
     alpha, beta = pair
-    until(lambda: accepted(beta), "alpha's answers reach beta")
+    wait_until(lambda: accepted(beta), "alpha's answers reach beta")
     beta.stop(signal.SIGKILL)
     show(alpha, shapes(0, 3) + patterns(0, 3))
     alpha.run("scan", "pictures")
-    until(lambda: rows(alpha, "seq IS NULL") == 0, "alpha seals its pages")
+    wait_until(lambda: rows(alpha, "seq IS NULL") == 0, "alpha seals its pages")
     beta.start()
-    until(lambda: held(beta) == 6, "beta has caught up")
+    wait_until(lambda: held(beta) == 6, "beta has caught up")
     assert beta.scan(patterns(0, 1)[0].data)["decision"] == "flagged"
 
 
@@ -168,7 +160,7 @@ def test_kill_minus_9_in_the_middle_loses_nothing_and_doubles_nothing(pair):
             instance.stop(signal.SIGKILL)
             instance.start()
     alpha.run("scan", "pictures")
-    until(lambda: held(beta) == len(pictures), "every verdict reaches beta")
+    wait_until(lambda: held(beta) == len(pictures), "every verdict reaches beta")
     assert (rows(alpha, "op = 0"), rows(alpha, "op = 1")) == (len(pictures), 0)
     assert query(alpha, "SELECT count(*) FROM feed_epochs") == 2
     for picture in pictures:
@@ -184,7 +176,7 @@ def test_a_stranger_and_a_pending_follower_get_the_same_404(instances):
     alpha.start()
     show(alpha, shapes(0, 1))
     alpha.run("scan", "pictures")
-    until(lambda: rows(alpha, "page = 1") == 1, "alpha seals its page")
+    wait_until(lambda: rows(alpha, "page = 1") == 1, "alpha seals its page")
     epoch = query(alpha, "SELECT epoch FROM feed_pages")
     page = f"{alpha.base_url}/feeds/clean/{epoch}/pages/1"
     there = status_and_body(alpha, page)

@@ -14,6 +14,7 @@ import pytest
 
 from fediverdict.cli import fediverdict
 from fediverdict.demo.instance import environment, free_port
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -65,7 +66,7 @@ def test_the_five_minutes_work_as_written(tmp_path):
 
 def wait_for(done, folder):
     """Return what the script printed; the servers it left behind keep no pipe open."""
-    out, err = done.communicate(timeout=120)
+    out, err = done.communicate(timeout=PATIENCE)
     (folder / "readme.log").write_text(out + err)
     return out, err
 

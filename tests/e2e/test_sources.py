@@ -24,9 +24,9 @@ from tests.fakes.pictrs import Pictrs
 from tests.fakes.scanner import RedClassifier
 from tests.fakes.sshd import SSHD, Sshd
 from tests.fediverdict.test_judge import GREEN, RED, png
+from tests.waiting import PATIENCE
 
 REPOSITORY = Path(__file__).parents[2]
-WAIT_SECONDS = 60
 SECRET = "very-secret-value"
 PICTURES = {
     "a/red.png": png(RED, 1),
@@ -159,7 +159,7 @@ class Admin:
         self.store.write_now(record_calibration, found)
 
     async def start(self, *arguments):
-        words = ("-m", "tests.fakes.command", self.log, "0", "--config", self.config, *arguments)
+        words = ("-m", "tests.fakes.command", self.log, "inf", "--config", self.config, *arguments)
         return await asyncio.create_subprocess_exec(
             sys.executable,
             *map(str, words),
@@ -172,7 +172,7 @@ class Admin:
     async def call(self, *arguments):
         """Return the exit code, the JSON lines on standard output, and standard error."""
         process = await self.start(*arguments, "--json")
-        async with asyncio.timeout(WAIT_SECONDS):
+        async with asyncio.timeout(PATIENCE):
             out, err = await process.communicate()
         assert SECRET.encode() not in out + err
         assert b"Traceback" not in err, err.decode()
@@ -221,7 +221,7 @@ async def test_a_source_is_scanned_once_and_what_is_flagged_there_is_deleted(adm
 
 async def test_a_source_is_watched_for_what_appears(admin, place):
     process = await admin.start("watch", "there", "--json")
-    async with asyncio.timeout(WAIT_SECONDS):
+    async with asyncio.timeout(PATIENCE):
         told = [json.loads(await process.stdout.readline()) for _ in range(3)]
         later = place.put(*LATER)
         told.append(json.loads(await process.stdout.readline()))
@@ -242,7 +242,7 @@ async def test_a_source_that_is_away_is_waited_for_while_another_is_watched(admi
     here.mkdir()
     place.fake.token = "another"  # from now on it refuses us
     process = await admin.start("watch", "there", here, "--json")
-    async with asyncio.timeout(WAIT_SECONDS):
+    async with asyncio.timeout(PATIENCE):
         while b"trying again" not in (said := await process.stderr.readline()):
             assert said
         (here / "new.png").write_bytes(png(RED, 9))

@@ -12,6 +12,8 @@ import subprocess
 import urllib.request
 from pathlib import Path
 
+from tests.waiting import PATIENCE
+
 FOLDER = Path(__file__).parent.parent / "e2e" / "fedify"
 KNOCKS = {"cavage": "draft-cavage-http-signatures-12", "rfc9421": "rfc9421"}
 
@@ -54,7 +56,7 @@ class Fedify:
         for pipe in self._pipes:
             pipe.close()
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(PATIENCE)
 
     async def tell(self, command, **arguments):
         """Have it do something, and return what came of it."""

@@ -5,6 +5,8 @@ import time
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.waiting import PATIENCE
+
 
 class FileServer:
     """What is served, how it fails, and what was asked."""
@@ -80,7 +82,7 @@ class FileServer:
         if self.stalls:
             handler.wfile.write(body[: self.stalls.pop(0)])
             handler.wfile.flush()
-            self.stop.wait(30)
+            self.stop.wait(PATIENCE)
             return
         if self.breaks:
             body = body[: self.breaks.pop(0)]

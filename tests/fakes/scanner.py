@@ -9,6 +9,7 @@ from scanner.classifiers.pipeline import describe, pipeline_id
 from scanner.classifiers.preprocess import Preprocess
 from scanner.policy import load_policy
 from scanner.settings import ScannerSettings
+from tests.waiting import HELD
 
 
 class RedClassifier:
@@ -45,7 +46,7 @@ class FakeScanner(Scanner):
         self.scores = None  # what every window gets, if set
 
     def _score(self, parts):
-        self.gate.wait(10)
+        self.gate.wait(HELD)
         self.batches.append(sum(map(len, parts)))
         if self.scores is not None:
             return [self.scores for part in parts for _ in part]

@@ -11,6 +11,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests.waiting import PATIENCE
+
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/sbin")
 
 CONFIG = """
@@ -86,4 +88,4 @@ class Sshd:
 
     def stop(self):
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(PATIENCE)

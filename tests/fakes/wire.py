@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import threading
 
+from tests.waiting import PATIENCE
+
 
 class Wire:
     """Listens on `port` and forwards to `target`, both on loopback, until it is cut or closed."""
@@ -32,7 +34,7 @@ class Wire:
         self._loop.close()
 
     def _call(self, work):
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=10)
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=PATIENCE)
 
     async def _listen(self):
         self._server = await asyncio.start_server(self._forward, "127.0.0.1", self.port)

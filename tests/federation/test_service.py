@@ -9,6 +9,7 @@ from cache.storage.feed_tables import signing_keys
 from cache.verdict import Feed
 from federation.signing.keystore import ensure_keys
 from tests.fakes.instance import Ours, pictures
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -19,13 +20,6 @@ async def running(ours):
     await ours.start()
     await ours.federation.start()
     return ours
-
-
-async def until(check):
-    """Wait for the loops; the limit is there so that a failing test ends."""
-    async with asyncio.timeout(20):
-        while not check():
-            await asyncio.sleep(0.01)
 
 
 async def test_the_loops_carry_a_follow_and_a_page_by_themselves(running, peer):

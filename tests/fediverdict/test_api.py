@@ -25,6 +25,7 @@ from scanner.policy import load_policy
 from scanner.settings import ScannerSettings
 from tests.fakes.scanner import FakeScanner
 from tests.fediverdict.test_judge import GREEN, RED, png
+from tests.waiting import PATIENCE
 
 LIMIT = 100_000
 
@@ -166,7 +167,7 @@ async def test_a_server_that_stops_lets_go_of_bodies_and_finishes_what_it_has(
 
         slow = asyncio.create_task(scan(session, tokens["scan"], half()))
         whole = asyncio.create_task(scan(session, tokens["scan"], png(GREEN)))
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE):
             while not judge.scanner._running or not api._reading:
                 await asyncio.sleep(0.02)
             ending = asyncio.create_task(runner.cleanup())

@@ -19,6 +19,7 @@ from scanner.policy import load_policy
 from tests.fakes.scanner import FakeScanner
 from tests.fediverdict.peers import BAD, PEER, FakeAsker, answered, paged, trust_peer, verdict
 from tests.fediverdict.test_judge import GREEN, RED, png
+from tests.waiting import happens
 
 FOREVER = {"reuse": {"grace_seconds": 3_600}, "trust": {"audit": "off"}}
 SHORT = {"reuse": {"grace_seconds": 0.3}, "trust": {"audit": "off"}}
@@ -162,7 +163,7 @@ async def test_no_decoder_waits_for_a_peer(make, judge, asker, store):
     ]
     while len(asker.asked) < 10:
         await asyncio.sleep(0.02)
-    upload = await asyncio.wait_for(judge.judge(png(RED, 3)), 20)
+    upload = await happens(judge.judge(png(RED, 3)))
     assert upload.decision is Decision.FLAGGED
     go.set()
     assert {one.decision for one in await asyncio.gather(*waiting)} == {Decision.CLEAN}
@@ -175,7 +176,7 @@ async def test_a_background_source_waits_for_the_page(judge, scanner, asker, sto
     while not asker.asked:
         await asyncio.sleep(0.01)
     paged(store, issuer_id, verdict(PICTURE, seq=1))
-    answer = await asyncio.wait_for(waiting, 20)
+    answer = await happens(waiting)
     assert (answer.decision, answer.scanned) == (Decision.CLEAN, False)
     assert scanner.batches == []
 
@@ -194,14 +195,14 @@ async def test_an_upload_of_a_picture_that_waits_in_the_background_does_not_wait
     waiting = asyncio.create_task(judge.judge(PICTURE, origin=PEER, background=True))
     while not asker.asked:
         await asyncio.sleep(0.01)
-    upload = await asyncio.wait_for(judge.judge(PICTURE), 20)
+    upload = await happens(judge.judge(PICTURE))
     assert upload.scanned
-    late = await asyncio.wait_for(waiting, 20)  # what was scanned ends the wait
+    late = await happens(waiting)  # what was scanned ends the wait
     assert (late.decision, late.scanned) == (Decision.CLEAN, False)
 
 
 async def test_whoever_waits_for_an_answer_has_no_grace(judge, asker, store):
-    answer = await asyncio.wait_for(judge.judge(PICTURE, origin=PEER), 20)
+    answer = await happens(judge.judge(PICTURE, origin=PEER))
     assert answer.scanned
 
 
@@ -210,7 +211,7 @@ async def test_stopping_ends_the_grace(judge, asker, store):
     while not asker.asked:
         await asyncio.sleep(0.01)
     judge.stop_waiting()
-    assert (await asyncio.wait_for(waiting, 20)).scanned
+    assert (await happens(waiting)).scanned
     assert len(asker.asked) == 1
 
 
@@ -228,7 +229,7 @@ async def test_those_who_wait_for_an_origin_share_one_question_whoever_leaves(
 
     asker.answer = answer
     first = asyncio.create_task(judge.judge(PICTURE, origin=PEER))
-    await asyncio.wait_for(reached.wait(), 20)
+    await happens(reached.wait())
     others = [asyncio.create_task(judge.judge(PICTURE, origin=PEER)) for _ in range(4)]
     await asyncio.sleep(0.05)
     first.cancel()
@@ -262,7 +263,7 @@ async def test_closing_while_an_origin_is_asked_decides_nothing(judge, asker, st
 
     asker.answer = answer
     asked = asyncio.create_task(judge.judge(PICTURE, origin=PEER))
-    await asyncio.wait_for(reached.wait(), 20)
+    await happens(reached.wait())
     judge.close()
     with pytest.raises(NotDecided):
         await asked

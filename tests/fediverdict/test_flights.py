@@ -7,6 +7,7 @@ import pytest
 
 from fediverdict.errors import NotDecided
 from fediverdict.flights import Flights
+from tests.waiting import happens
 
 
 def new() -> Flights[Any, Any]:
@@ -52,7 +53,7 @@ async def test_all_may_leave_and_the_task_goes_on():
     await asyncio.wait(asked)
     assert all(one.cancelled() for one in asked)
     go.set()
-    await asyncio.wait_for(ended.wait(), 10)
+    await happens(ended.wait())
 
 
 async def test_a_failure_is_told_to_all_and_the_next_starts_anew():

@@ -25,6 +25,7 @@ from scanner.errors import DecoderFailed, ModelError, Undecodable
 from scanner.limits import Limits
 from scanner.policy import load_policy
 from tests.fakes.scanner import FakeScanner, RedClassifier
+from tests.waiting import HELD, PATIENCE, happens, until
 
 
 def png(colour, seed=1, side=96):
@@ -112,7 +113,8 @@ async def test_concurrent_requests_share_one_scan_whoever_disconnects(judge, sca
     scanner.gate.clear()
     first = asyncio.create_task(judge.judge(png(GREEN)))
     others = [asyncio.create_task(judge.judge(png(GREEN))) for _ in range(4)]
-    await asyncio.sleep(0.2)
+    await until(lambda: scanner._running)
+    await asyncio.sleep(0.1)
     first.cancel()
     scanner.gate.set()
     answers = await asyncio.gather(*others)
@@ -126,13 +128,13 @@ async def test_what_fails_when_nobody_waits_any_more_fails_quietly(judge, scanne
 
     def fail(_):
         reached.set()
-        scanner.gate.wait(10)
+        scanner.gate.wait(HELD)
         raise ModelError("no space left")
 
     monkeypatch.setattr(scanner, "_score", fail)
     scanner.gate.clear()
     asked = asyncio.create_task(judge.judge(png(GREEN)))
-    await asyncio.to_thread(reached.wait, 10)
+    await asyncio.to_thread(reached.wait, PATIENCE)
     [flight] = judge._flights
     asked.cancel()
     await asyncio.wait([asked])
@@ -155,18 +157,19 @@ async def test_pictures_that_come_together_share_a_batch_and_none_waits_for_it_t
 
 
 async def test_no_decoder_waits_for_a_model_that_loads(make, scanner, monkeypatch):
-    judge, loaded = make(), asyncio.Event()
+    judge, loaded, asked = make(), asyncio.Event(), []
     classifier, scanner._classifier = scanner._classifier, None
 
     async def load():
+        asked.append(1)
         await loaded.wait()
         scanner._classifier = classifier
         return classifier
 
     monkeypatch.setattr(scanner, "load", load)
     waiting = [asyncio.create_task(judge.judge(png(GREEN, seed))) for seed in range(5)]
-    await asyncio.sleep(1)
-    look = await asyncio.wait_for(judge.look(png(RED), sha256_of(png(RED))), 10)
+    await until(lambda: len(asked) == 5)
+    look = await happens(judge.look(png(RED), sha256_of(png(RED))))
     assert look.outcome.decision is Decision.UNKNOWN
     loaded.set()
     assert {answer.decision for answer in await asyncio.gather(*waiting)} == {Decision.CLEAN}
@@ -359,12 +362,12 @@ async def test_a_picture_too_large_for_the_shadow_alone_is_judged(make):
 async def test_a_server_s_pictures_do_not_wait_for_a_shadow_that_loads(store, make, monkeypatch):
     shadow, go = FakeScanner(weights="01"), threading.Event()
     shadow._classifier = None
-    loads = lambda *_: go.wait(20) and RedClassifier("01")  # noqa: E731
+    loads = lambda *_: go.wait(HELD) and RedClassifier("01")  # noqa: E731
     monkeypatch.setattr("fediverdict.scanning.load_classifier", loads)
     config = Config.model_validate({"scanner": {"shadow": {"enabled": True}}})
     judge = make(shadow=shadow, config=config)
     for seed in range(3):
-        answer = await asyncio.wait_for(judge.judge(png(GREEN, seed)), 10)
+        answer = await happens(judge.judge(png(GREEN, seed)))
         assert answer.decision is Decision.CLEAN
     assert count(store, verdicts) == 3
     go.set()
@@ -382,7 +385,7 @@ async def test_a_shadow_that_cannot_be_loaded_is_tried_once_and_no_decoder_waits
 
     def load(*_):
         tried.append(1)
-        go.wait(20)
+        go.wait(HELD)
         raise ModelError("no weights")
 
     monkeypatch.setattr("fediverdict.scanning.load_classifier", load)
@@ -390,7 +393,7 @@ async def test_a_shadow_that_cannot_be_loaded_is_tried_once_and_no_decoder_waits
     waiting = [asyncio.create_task(judge.judge(png(GREEN, seed))) for seed in range(4)]
     while not tried:
         await asyncio.sleep(0.05)
-    look = await asyncio.wait_for(judge.look(png(RED), sha256_of(png(RED))), 15)
+    look = await happens(judge.look(png(RED), sha256_of(png(RED))))
     assert look.outcome.decision is Decision.UNKNOWN
     go.set()
     assert {answer.decision for answer in await asyncio.gather(*waiting)} == {Decision.CLEAN}
@@ -463,7 +466,7 @@ async def test_the_first_may_leave_at_any_stage_and_the_others_get_the_one_scan(
     owner, name = (judge.store, "write_together") if stage == "store" else (judge, stage)
     reached, go = hold(owner, name)
     first = asyncio.create_task(judge.judge(png(GREEN)))
-    await asyncio.wait_for(reached.wait(), 20)
+    await happens(reached.wait())
     others = [asyncio.create_task(judge.judge(png(GREEN))) for _ in range(3)]
     await asyncio.sleep(0.05)
     first.cancel()
@@ -483,7 +486,7 @@ async def test_all_may_leave_at_any_stage_and_the_scan_is_not_lost(
     owner, name = (judge.store, "write_together") if stage == "store" else (judge, stage)
     reached, go = hold(owner, name)
     asked = [asyncio.create_task(judge.judge(png(GREEN))) for _ in range(2)]
-    await asyncio.wait_for(reached.wait(), 20)
+    await happens(reached.wait())
     [flight] = judge._flights
     for one in asked:
         one.cancel()

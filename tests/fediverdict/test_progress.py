@@ -11,6 +11,7 @@ from fediverdict.moment import parse_moment
 from fediverdict.progress import Progress, span
 from fediverdict.watching import Watching
 from scanner.errors import ModelError, SourceUnreachable
+from tests.waiting import happens
 
 
 class Terminal(io.StringIO):
@@ -84,7 +85,7 @@ async def test_a_source_that_is_away_is_waited_for_longer_each_time():
     settings = ScanSettings(retry_seconds=0.01, retry_seconds_max=0.04)
     watching = Watching("s", away, settings, said.append, lambda: 1.0)
     started = asyncio.get_running_loop().time()
-    await asyncio.wait_for(watching.run(stop), 5)
+    await happens(watching.run(stop))
     assert asyncio.get_running_loop().time() - started >= 0.01 + 0.02 + 0.04 * 3
     assert len(said) == 5
     assert "s: the source does not answer; trying again" in said[0]
@@ -99,7 +100,7 @@ async def test_a_wait_ends_at_once_when_it_is_stopped():
     work = asyncio.create_task(Watching("s", away, ScanSettings(), lambda _: None).run(stop))
     await asyncio.sleep(0.01)
     stop.set()
-    await asyncio.wait_for(work, 1)
+    await happens(work)
 
 
 async def test_what_no_waiting_mends_ends_the_watch():

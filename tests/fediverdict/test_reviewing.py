@@ -36,6 +36,7 @@ from scanner.limits import Limits
 from scanner.policy import load_policy
 from tests.fakes.scanner import FakeScanner, RedClassifier
 from tests.fediverdict.test_judge import GREEN, RED, png
+from tests.waiting import PATIENCE
 
 A, B = "https://a.example", "https://b.example"
 DAY = 86_400
@@ -667,7 +668,7 @@ async def test_the_loop_reviews_prunes_and_outlives_a_fault(here, monkeypatch):
     monkeypatch.setattr(here.judge, "look_again", looks)
     reviewer = here.reviewer(settings=ReviewSettings(pause_seconds=0.05, prune_rows=1))
     async with reviewing(reviewer):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while here.count(arrivals) or here.count(verdicts):
                 await asyncio.sleep(0.02)
     assert next(faults, None) is None

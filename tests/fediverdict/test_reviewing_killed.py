@@ -21,6 +21,7 @@ from cache.storage.tables import images
 from cache.trust.trust import add_peer, set_trust
 from cache.verdict import Basis, Feed, Finding, Verdict
 from tests.cache.prints import fingerprint
+from tests.waiting import PATIENCE
 
 PICTURES = 150
 PEERS = ("https://a.example", "https://b.example")
@@ -100,7 +101,7 @@ def test_killed_again_and_again_it_ends_with_every_case_once(config, database_ur
             time.sleep(rng.uniform(0.0, 0.5))
             process.send_signal(signal.SIGKILL)
             kills += 1
-        ended, _ = process.communicate(timeout=120)
+        ended, _ = process.communicate(timeout=PATIENCE)
         if "done" in ended:
             break
 

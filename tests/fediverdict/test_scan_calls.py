@@ -28,6 +28,7 @@ from scanner.settings import ScannerSettings
 from tests.fakes.scanner import FakeScanner
 from tests.fediverdict.peers import PEER, FakeAsker
 from tests.fediverdict.test_judge import GREEN, RED, png, raises
+from tests.waiting import HELD, PATIENCE, until
 
 
 @pytest.fixture
@@ -85,11 +86,6 @@ async def call(client, token, path, data=None):
     method = client.get if data is None else client.post
     async with method(path, data=data, headers=headers) as answer:
         return answer.status, dict(answer.headers), await answer.json()
-
-
-async def until(condition):
-    while not condition():
-        await asyncio.sleep(0.01)
 
 
 # --- origin and background --------------------------------------------------------------------
@@ -314,7 +310,7 @@ async def test_a_model_that_does_not_load_is_a_503_for_all_who_wait(
     judge.scanner._classifier = None
 
     def load(*_):
-        go.wait(20)
+        go.wait(HELD)
         raise ModelError("no weights")
 
     monkeypatch.setattr("fediverdict.scanning.load_classifier", load)
@@ -361,7 +357,7 @@ async def test_a_place_is_given_back_whatever_happens():
     assert places._waiting == 0
     holder.cancel()
     await asyncio.wait([holder])
-    async with asyncio.timeout(10), places.take():
+    async with asyncio.timeout(PATIENCE), places.take():
         pass
 
 

@@ -1,11 +1,11 @@
 """kill -9 and Ctrl-C in the middle of `fediverdict scan`, in a process of its own."""
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,11 +14,11 @@ from sqlalchemy import text
 import migrations
 from cache.storage.database import make_engine
 from tests.fediverdict.test_judge import GREEN, RED, png
+from tests.waiting import PATIENCE, wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 COUNT = 200
 RED_EVERY = 50
-WAIT_SECONDS = 60
 
 
 class Command:
@@ -35,8 +35,8 @@ class Command:
             colour = RED if number % RED_EVERY == 0 else GREEN
             (self.pictures / f"{number:04}.png").write_bytes(png(colour, number, 32))
 
-    def start(self, *arguments, seconds=0.01):
-        words = (self.log, seconds, "--config", self.config, *arguments)
+    def start(self, *arguments, most=math.inf):
+        words = (self.log, most, "--config", self.config, *arguments)
         return subprocess.Popen(
             [sys.executable, "-m", "tests.fakes.command", *map(str, words)],
             cwd=REPOSITORY,
@@ -46,9 +46,9 @@ class Command:
             text=True,
         )
 
-    def run(self, *arguments, seconds=0.0):
-        process = self.start(*arguments, seconds=seconds)
-        out, err = process.communicate(timeout=WAIT_SECONDS)
+    def run(self, *arguments):
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=PATIENCE)
         return process.returncode, out, err
 
     def query(self, sql):
@@ -62,10 +62,10 @@ class Command:
         return self.log.read_text().split() if self.log.exists() else []
 
     def until(self, sql, least):
-        deadline = time.monotonic() + WAIT_SECONDS
-        while self.query(sql) < least:
-            assert time.monotonic() < deadline, sql
-            time.sleep(0.02)
+        wait_until(lambda: self.query(sql) >= least, sql)
+
+    def go_on(self):
+        self.log.with_suffix(".go").touch()
 
 
 @pytest.fixture
@@ -76,10 +76,11 @@ def command(tmp_path, database_url):
 
 def test_kill_minus_9_loses_nothing_recorded_and_scans_nothing_stored_again(command):
     for wanted in (30, 80):
-        process = command.start("scan", command.pictures)
+        process = command.start("scan", command.pictures, most=60)
         command.until("SELECT count(*) FROM sightings", wanted)
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
+    command.go_on()
     stored, logged = command.query("SELECT count(*) FROM verdicts"), len(command.scanned())
     assert 80 <= stored < COUNT
     recorded = command.query("SELECT count(*) FROM sightings")
@@ -106,10 +107,12 @@ def test_kill_minus_9_loses_nothing_recorded_and_scans_nothing_stored_again(comm
 
 
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(command):
-    process = command.start("scan", command.pictures)
+    process = command.start("scan", command.pictures, most=60)
     command.until("SELECT count(*) FROM sightings", 20)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=WAIT_SECONDS)
+    assert "stopping" in process.stderr.readline()
+    command.go_on()
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 3
     assert "Traceback" not in err
     done = command.query("SELECT count(*) FROM sightings")
@@ -124,12 +127,13 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(command):
 
 
 def test_ctrl_c_twice_ends_at_once_and_keeps_what_was_recorded(command):
-    process = command.start("scan", command.pictures, seconds=0.05)
+    process = command.start("scan", command.pictures, most=60)
     command.until("SELECT count(*) FROM sightings", 10)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.2)
+    assert "stopping" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=WAIT_SECONDS)
+    command.go_on()  # a thread that scores is waited for by Python itself
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 3
     assert "Traceback" not in err
     assert command.query("SELECT state FROM runs") == "stopped"
@@ -141,22 +145,23 @@ def test_ctrl_c_twice_ends_at_once_and_keeps_what_was_recorded(command):
 
 
 def test_two_scans_of_one_source_at_once_are_refused(command):
-    process = command.start("scan", command.pictures, seconds=0.05)
+    process = command.start("scan", command.pictures, most=60)
     command.until("SELECT count(*) FROM sightings", 1)
     code, _, err = command.run("scan", command.pictures)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=WAIT_SECONDS)
+    command.go_on()
+    process.communicate(timeout=PATIENCE)
     assert code == 3
     assert "being scanned by another process" in err
 
 
 def test_watch_judges_what_appears_and_ends_with_0_at_sigterm(command):
-    process = command.start("watch", command.pictures, "--json", seconds=0.0)
+    process = command.start("watch", command.pictures, "--json")
     command.until("SELECT count(*) FROM sightings", COUNT)
     (command.pictures / "new.png").write_bytes(png(RED, 1000, 32))
     command.until("SELECT count(*) FROM sightings", COUNT + 1)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=WAIT_SECONDS)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     assert "Traceback" not in err
     lines = [json.loads(line) for line in out.splitlines()]

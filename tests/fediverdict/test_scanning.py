@@ -12,6 +12,7 @@ from scanner.errors import ModelError
 from scanner.policy import load_policy
 from scanner.settings import ScannerSettings
 from tests.fakes.scanner import RedClassifier
+from tests.waiting import HELD, PATIENCE, happens, until
 
 
 class Loader:
@@ -22,7 +23,7 @@ class Loader:
 
     def __call__(self, _settings, _policy, _purpose, _progress):
         self.calls += 1
-        self.gate.wait(10)
+        self.gate.wait(HELD)
         if self.error:
             raise self.error
         return RedClassifier()
@@ -43,7 +44,7 @@ async def test_those_who_wait_share_one_failure_and_the_next_tries_again(loader)
     one = scanner()
     loader.error = ModelError("no weights")
     waiting = [asyncio.create_task(one.load()) for _ in range(8)]
-    await asyncio.sleep(0.1)
+    await until(lambda: loader.calls)
     assert one.state == "loading"
     loader.gate.set()
     found = await asyncio.gather(*waiting, return_exceptions=True)
@@ -58,7 +59,7 @@ async def test_a_model_that_loads_takes_no_thread_from_others(loader):
     one = scanner()
     waiting = [asyncio.create_task(one.score(RedClassifier.preprocess.nothing)) for _ in range(64)]
     await asyncio.sleep(0)
-    await asyncio.wait_for(asyncio.to_thread(int), 5)
+    await happens(asyncio.to_thread(int))
     loader.gate.set()
     await asyncio.gather(*waiting)
     assert loader.calls == 1
@@ -82,7 +83,7 @@ async def test_a_download_ends_when_nobody_waits_for_it_any_more(monkeypatch):
     monkeypatch.setattr(scanning, "load_classifier", downloads)
     one = scanner()
     waiting = asyncio.create_task(one.load())
-    await asyncio.to_thread(begun.wait, 5)
+    await asyncio.to_thread(begun.wait, PATIENCE)
     one.close()
     with pytest.raises(ModelError, match="ended"):
-        await asyncio.wait_for(waiting, 5)
+        await happens(waiting)

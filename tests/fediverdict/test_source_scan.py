@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import hashlib
-import time
 
 import pytest
 from sqlalchemy import func, select
@@ -32,6 +31,7 @@ from scanner.policy import load_policy
 from tests.fakes.scanner import FakeScanner
 from tests.fakes.source import FakeSource
 from tests.fediverdict.test_judge import GREEN, RED, png
+from tests.waiting import happens, until
 
 OPTIONS = {"prefix": ""}
 QUICK = ScanSettings(write_seconds=0.05, stop_seconds=1)
@@ -186,7 +186,8 @@ async def test_a_rate_holds_reading_back_and_not_what_is_unchanged(scans):
     started = loop.time()
     await scans.over(source, settings=settings)
     assert loop.time() - started >= 0.5
-    await asyncio.wait_for(scans.over(source, settings=settings), 0.4)
+    settings = QUICK.model_copy(update={"rate_pictures_per_second": 0.01})  # minutes for each
+    await happens(scans.over(source, settings=settings))
     assert len(source.reads) == 11
 
 
@@ -196,7 +197,8 @@ async def test_bytes_stay_in_flight_until_they_are_judged(scans, scanner):
     scanner.gate.clear()
     settings = QUICK.model_copy(update={"pictures_in_flight": 4})
     work = asyncio.create_task(scans.over(source, settings=settings))
-    await asyncio.sleep(0.5)
+    await until(lambda: len(source.reads) >= 4)
+    await asyncio.sleep(0.2)
     assert len(source.reads) == 4
     scanner.gate.set()
     _, complete = await work
@@ -238,7 +240,7 @@ async def test_what_is_in_flight_at_a_stop_is_recorded(scans, scanner):
     source, stop = FakeSource(pictures(6)), asyncio.Event()
     scanner.gate.clear()
     work = asyncio.create_task(scans.over(source, stop=stop))
-    await asyncio.sleep(0.3)
+    await until(lambda: len(source.reads) == 6)
     stop.set()
     await asyncio.sleep(0.1)
     scanner.gate.set()
@@ -251,11 +253,9 @@ async def test_a_stop_waits_only_so_long(scans, scanner):
     scanner.gate.clear()
     settings = QUICK.model_copy(update={"stop_seconds": 0.1})
     work = asyncio.create_task(scans.over(source, stop=stop, settings=settings))
-    await asyncio.sleep(0.3)
+    await until(lambda: len(source.reads) == 3)
     stop.set()
-    started = time.monotonic()
-    told, complete = await work
-    assert time.monotonic() - started < 30
+    told, complete = await happens(work)
     assert (told, complete) == ({}, False)
     scanner.gate.set()
     told, complete = await scans.over(source)
@@ -360,7 +360,8 @@ async def test_one_slow_picture_keeps_the_cursor_back_and_the_window_bounded(sca
     settings = QUICK.model_copy(update={"window": 10})
     told: dict[str, Seen] = {}
     work = asyncio.create_task(scans.over(source, settings=settings, told=told))
-    await asyncio.sleep(0.5)
+    await until(lambda: len(told) >= 9)
+    await asyncio.sleep(0.2)
     assert len(told) == 9  # the slow one is the tenth
     run = scans.store.read_now(load_run, scans.run().id)
     assert run.cursor is None
@@ -420,7 +421,7 @@ async def test_a_watch_records_what_appears_while_it_waits(scans):
         await asyncio.sleep(0.01)
     assert told["new.png"].is_finding
     stop.set()
-    assert await asyncio.wait_for(work, 3) is False
+    assert await happens(work) is False
 
 
 @contextlib.asynccontextmanager
@@ -435,13 +436,7 @@ async def watching(scans, source, **settings):
     work = asyncio.create_task(one_pass.run(source.watch(), stop))
     yield told
     stop.set()
-    await asyncio.wait_for(work, 3)
-
-
-async def until(condition):
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.01)
+    await happens(work)
 
 
 async def test_what_got_no_answer_in_a_watch_is_read_again_though_nothing_else_appears(scans):

@@ -17,6 +17,7 @@ import migrations
 from cache.errors import DatabaseNotOurs, DatabaseTooNew, DatabaseTooOld, DatabaseUnavailable
 from cache.storage.database import Store, make_engine
 from cache.storage.tables import issuers, metadata
+from tests.waiting import PATIENCE
 
 
 def _put(connection):
@@ -77,7 +78,7 @@ def test_processes_that_start_at_once_on_an_empty_database_all_find_it_ready(emp
         "Store.open(sys.argv[1]).close()"
     )
     runs = [subprocess.Popen([sys.executable, "-c", script, empty_url]) for _ in range(3)]
-    assert [run.wait(60) for run in runs] == [0, 0, 0]
+    assert [run.wait(PATIENCE) for run in runs] == [0, 0, 0]
 
 
 def test_a_database_without_tables_is_too_old(empty_url):

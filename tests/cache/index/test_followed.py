@@ -23,6 +23,7 @@ from cache.memory.record import image_row, own_issuer
 from cache.storage.database import Store
 from tests.cache.index.codes import noisy
 from tests.cache.prints import fingerprint
+from tests.waiting import PATIENCE
 
 SMALL = 10
 
@@ -229,7 +230,7 @@ def test_until_its_bytes_are_verified_nothing_is_concluded_from_an_index(
     going_on = threading.Event()
 
     def slow(found):
-        assert going_on.wait(30)
+        assert going_on.wait(PATIENCE)
         generation.verify(found)
 
     monkeypatch.setattr(followed, "verify", slow)

@@ -24,6 +24,7 @@ from cache.storage.tables import codes, verdicts
 from cache.trust.trust import add_peer, list_peers, load_trust, set_state, set_trust
 from cache.verdict import Basis, Feed, Finding, MatchKind, Verdict
 from tests.cache.prints import OTHERS, THEIRS, fingerprint
+from tests.waiting import PATIENCE
 
 NOW = 1_800_000_000
 ORIGIN = "https://a.example"
@@ -499,7 +500,7 @@ def test_what_was_answered_of_a_bulk_survives_kill_9_and_no_page_is_there_by_hal
         answered = int(line)
         if answered == 7:
             run.kill()
-    assert run.wait(60) == -9
+    assert run.wait(PATIENCE) == -9
     rows = select(verdicts.c.epoch, func.count()).group_by(verdicts.c.epoch)
     counted = dict(store.read_now(lambda c: c.execute(rows).all()))
     whole = {f"e{page}" for page in range(1, answered + 1)}

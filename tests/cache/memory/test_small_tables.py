@@ -36,6 +36,7 @@ from tests.cache.pictures import (
     trusted,
     verdict,
 )
+from tests.waiting import PATIENCE
 
 NOW = 1_800_000_000
 
@@ -105,7 +106,7 @@ def test_the_instance_secret_is_made_once_by_any_number_of_processes(store, data
     )
     command = [sys.executable, "-c", script, database_url]
     runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    made = {run.communicate(timeout=60)[0].strip() for run in runs}
+    made = {run.communicate(timeout=PATIENCE)[0].strip() for run in runs}
     assert made == {store.write_now(instance_secret).hex()}
     assert len(bytes.fromhex(made.pop())) == 32
 

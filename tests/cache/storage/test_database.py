@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from cache.errors import CacheError, DatabaseUnavailable
 from cache.storage.database import CACHE_KIB, WAL_PAGES, Store, make_engine
 from cache.storage.tables import secrets
+from tests.waiting import PATIENCE
 
 
 def _put(connection, name, value=b"x"):
@@ -96,7 +97,7 @@ def test_writes_of_several_processes_do_not_overlap(store, database_url):
         """
     )
     runs = [subprocess.Popen([sys.executable, "-c", script, database_url]) for _ in range(3)]
-    assert [run.wait(60) for run in runs] == [0, 0, 0]
+    assert [run.wait(PATIENCE) for run in runs] == [0, 0, 0]
     value = store.read_now(lambda c: c.execute(sa.select(secrets.c.value)).scalar_one())
     assert value == b"75"
 
@@ -115,7 +116,9 @@ def test_what_a_write_returned_from_survives_kill_9(database_url):
         store.write_now(die)
         """
     )
-    run = subprocess.run([sys.executable, "-c", script, database_url], timeout=60, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", script, database_url], timeout=PATIENCE, check=False
+    )
     assert run.returncode == -9
     store = Store.open(database_url)
     assert store.read_now(_names) == {"kept"}

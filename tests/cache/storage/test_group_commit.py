@@ -14,6 +14,7 @@ from sqlalchemy import event
 from cache.errors import CacheError, DatabaseUnavailable
 from cache.storage.database import Store
 from cache.storage.tables import secrets
+from tests.waiting import HELD, PATIENCE
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +49,7 @@ def _held_up(store):
 
     def wait(_connection):
         busy.set()
-        assert go.wait(10)
+        assert go.wait(HELD)
 
     def first():
         with suppress(sa.exc.IntegrityError):  # where its group's commit is refused
@@ -56,7 +57,7 @@ def _held_up(store):
 
     thread = threading.Thread(target=first)
     thread.start()
-    assert busy.wait(10)
+    assert busy.wait(PATIENCE)
     event.listen(store.engine, "commit", commits.append)
     try:
         yield commits
@@ -271,7 +272,7 @@ def test_what_was_acknowledged_in_a_group_survives_kill_9(database_url):
     told = [child.stdout.readline() for _ in range(200)]
     child.kill()
     told += [line for line in child.stdout if line.endswith("\n")]
-    child.wait(30)
+    child.wait(PATIENCE)
     acknowledged = {line.strip() for line in told}
     store = Store.open(database_url)
     assert len(acknowledged) >= 200

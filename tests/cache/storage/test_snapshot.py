@@ -17,6 +17,7 @@ from cache.storage.snapshot import snapshot_of
 from cache.storage.tables import secrets
 from tests.cache.memory.test_record_and_lookup import BAD, GOOD, NOW, PICTURE, judge
 from tests.cache.prints import fingerprint
+from tests.waiting import PATIENCE
 
 
 def _put(connection, name):
@@ -120,7 +121,7 @@ def test_a_code_of_another_process_is_seen_by_the_very_next_look_up(store, datab
         child.stdin.flush()
         assert child.stdout.readline() == "done\n"
         assert _near(store, index, "a") is seen
-    child.communicate(timeout=30)
+    child.communicate(timeout=PATIENCE)
 
 
 def test_a_code_that_was_rolled_back_is_never_seen(store):

@@ -10,6 +10,7 @@ from cache.verdict import Feed
 from federation.signing.keystore import HTTP, rotate
 from federation.wire.composing import build_update
 from tests.federation.actors.conftest import BOTH
+from tests.waiting import PATIENCE
 
 
 def updates(ours):
@@ -80,7 +81,7 @@ async def test_a_running_serve_uses_and_tells_a_new_key_without_a_restart(ours, 
     await ours.start()
     await ours.federation.start()
     ours.store.write_now(rotate, "clean", ours.clock())
-    async with asyncio.timeout(20):  # so that a failing test ends
+    async with asyncio.timeout(PATIENCE):  # so that a failing test ends
         while [one["type"] for one in peer.received] != ["Accept", "Update"]:
             await asyncio.sleep(0.01)
     assert len(ours.federation._instance.keys.shown[Feed.CLEAN]) == 2

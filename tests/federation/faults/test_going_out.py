@@ -24,6 +24,7 @@ from federation.wire.page import EpochEnd, digest
 from tests.fakes.instance import pictures
 from tests.fakes.peer import ACTIVITY, reply, rsa_of
 from tests.federation.faults.letters import write
+from tests.waiting import PATIENCE
 
 MIB = 1_048_576
 TYPED = {"Content-Type": ACTIVITY}
@@ -470,7 +471,7 @@ async def test_a_server_that_drips_is_left(ours, what, nothing_comes_of, peer):
 
     server = await asyncio.start_server(drip, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with nothing_comes_of(ours), asyncio.timeout(10):
+    async with nothing_comes_of(ours), asyncio.timeout(PATIENCE):
         assert await ask_to_follow(ours, peer, f"http://127.0.0.1:{port}") == 401
     left.set()
     await ended.wait()
@@ -487,6 +488,6 @@ async def test_a_body_that_drips_into_the_inbox_is_given_up(ours, nothing_comes_
         reader, writer = await asyncio.open_connection("127.0.0.1", ours.port)
         head = "POST /inbox HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n"
         writer.write(f"{head}Content-Type: {ACTIVITY}\r\n\r\n{{".encode())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             assert (await reader.readline()).split()[1] == b"408"
         writer.close()

@@ -16,6 +16,7 @@ from federation.wire.row import Retraction
 from tests.fakes.instance import pictures
 from tests.fakes.peer import ACTIVITY, reply
 from tests.federation.faults.letters import sign, write
+from tests.waiting import PATIENCE
 
 TYPED = {"Content-Type": ACTIVITY}
 
@@ -51,7 +52,7 @@ async def test_a_hostile_header_just_under_the_limit_is_refused(
     followed, peer, scheme, nothing_comes_of, clock
 ):
     """Fedify CVE-2025-68475, as far as the limit of the server lets it in."""
-    async with nothing_comes_of(followed, peer), asyncio.timeout(30):
+    async with nothing_comes_of(followed, peer), asyncio.timeout(PATIENCE):
         for name in ("Signature", "Signature-Input", "Digest", "Content-Digest"):
             for hostile in HOSTILE:
                 for size in (4_000, 8_000):
@@ -68,7 +69,7 @@ async def raw(ours, method, path, *headers, body=b""):
     lines = [f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close".encode(), *headers]
     lines.append(f"Content-Type: {ACTIVITY}\r\nContent-Length: {len(body)}".encode())
     writer.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         status = int((await reader.readline()).split()[1])
     writer.close()
     return status

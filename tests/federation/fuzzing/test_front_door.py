@@ -23,6 +23,7 @@ from tests.federation.faults.letters import SCHEMES, ask, sign
 from tests.federation.fuzzing.mutating import mutate, splice, to_bytes
 from tests.federation.fuzzing.parsers import seeds
 from tests.federation.samples import picture
+from tests.waiting import PATIENCE
 
 given_server = settings(
     max_examples=150,
@@ -259,7 +260,7 @@ async def check_question(ours, peer, number):
     head = "\r\n".join([f"GET {path} HTTP/1.1", "Host: x", *lines, "Connection: close"])
     reader, writer = await asyncio.open_connection("127.0.0.1", ours.port)
     writer.write(head.encode() + b"\r\n\r\n")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         status = int((await reader.readline()).split()[1])
     writer.close()
     ours.statuses[status] += 1

@@ -7,6 +7,7 @@ import pytest
 
 from federation.errors import NotFound
 from federation.publishing.shelf import MAKERS, Shelf
+from tests.waiting import PATIENCE
 
 
 class Maker:
@@ -76,7 +77,7 @@ async def test_only_so_many_are_made_at_a_time():
         with lock:
             running += 1
             most = max(most, running)
-        together.wait(timeout=10)
+        together.wait(timeout=PATIENCE)
         with lock:
             running -= 1
         return b"x"

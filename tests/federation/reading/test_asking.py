@@ -21,6 +21,7 @@ from federation.wire.row import Attestation, Retraction
 from tests.fakes.instance import pictures
 from tests.fakes.peer import reply
 from tests.federation.samples import picture, proof_key
+from tests.waiting import happens
 
 PATH = "/attestations/clean"
 
@@ -367,9 +368,9 @@ async def test_an_origin_that_drips_is_waited_for_no_longer_than_was_said(asker,
             gone.set()
 
     peer.answers[PATH] = answer
-    assert not await asyncio.wait_for(ask(asker, peer, seconds=0.3), 10)
+    assert not await happens(ask(asker, peer, seconds=0.3))
     assert outcomes(asker) == {Asked.SILENT: 1}
-    await asyncio.wait_for(gone.wait(), 10)  # the connection was let go
+    await happens(gone.wait())  # the connection was let go
 
 
 # --- single flight ---------------------------------------------------------------------------
@@ -390,7 +391,7 @@ async def held(peer):
 async def test_one_picture_is_asked_once_for_all_who_wait_whoever_leaves(asker, peer):
     reached, go = await held(peer)
     first = asyncio.create_task(ask(asker, peer))
-    await asyncio.wait_for(reached.wait(), 10)
+    await happens(reached.wait())
     others = [asyncio.create_task(ask(asker, peer)) for _ in range(4)]
     await asyncio.sleep(0)
     first.cancel()
@@ -403,7 +404,7 @@ async def test_one_picture_is_asked_once_for_all_who_wait_whoever_leaves(asker, 
 async def test_an_answer_that_comes_after_unfollowing_is_not_stored(asker, peer):
     reached, go = await held(peer)
     asked = asyncio.create_task(ask(asker, peer))
-    await asyncio.wait_for(reached.wait(), 10)
+    await happens(reached.wait())
     await asker.federation.unfollow(peer.feed_id())
     go.set()
     assert not await asked
@@ -413,7 +414,7 @@ async def test_an_answer_that_comes_after_unfollowing_is_not_stored(asker, peer)
 async def test_an_answer_does_not_undo_what_a_page_took_back_while_it_was_on_its_way(asker, peer):
     reached, go = await held(peer)
     asked = asyncio.create_task(ask(asker, peer))
-    await asyncio.wait_for(reached.wait(), 10)
+    await happens(reached.wait())
     page = peer.publish([peer.row("a"), Retraction(peer.epochs[Feed.CLEAN], 1)])
     assert await peer.create(asker, page) == 202
     await asker.settle()
@@ -426,9 +427,9 @@ async def test_an_answer_does_not_undo_what_a_page_took_back_while_it_was_on_its
 async def test_stopping_lets_go_of_what_is_asked(asker, peer):
     reached, _ = await held(peer)
     asked = asyncio.create_task(ask(asker, peer))
-    await asyncio.wait_for(reached.wait(), 10)
+    await happens(reached.wait())
     await asker.federation.stop()
-    await asyncio.wait_for(asyncio.wait([asked]), 10)
+    await happens(asyncio.wait([asked]))
     assert asked.cancelled()
 
 
@@ -493,7 +494,7 @@ async def test_while_half_open_one_question_goes_through_at_a_time(asker, peer, 
     peer.requests.clear()
     reached, go = await held(peer)
     trial = asyncio.create_task(ask(asker, peer))
-    await asyncio.wait_for(reached.wait(), 10)
+    await happens(reached.wait())
     assert not await ask(asker, peer, "b")
     assert len(peer.requests) == 1
     go.set()

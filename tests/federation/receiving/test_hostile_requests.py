@@ -8,6 +8,7 @@ import pytest
 from cache.verdict import Feed
 from federation.signing import keys
 from federation.signing.cavage import sign_request
+from tests.waiting import PATIENCE
 
 SEED = 20_261_122
 NAMES = (
@@ -45,7 +46,7 @@ async def ask(ours, method, path, headers, body=b""):
     size = f"Content-Length: {len(body)}\r\n".encode() if body else b""
     writer.write(f"{method} {path} HTTP/1.1\r\nConnection: close\r\n".encode() + headers + size)
     writer.write(b"\r\n" + body)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         status = int((await reader.readline()).split()[1])
     writer.close()
     return status

@@ -11,6 +11,7 @@ import subprocess
 import pytest
 
 from tests.federation.vectors import make
+from tests.waiting import PATIENCE
 
 NODE = shutil.which("node")
 pytestmark = pytest.mark.skipif(NODE is None, reason="there is no node here")
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.skipif(NODE is None, reason="there is no node here")
 
 def verify(folder):
     command = [str(NODE), str(make.FOLDER / "verify.mjs"), str(folder)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from scanner.policy import load_policy, parse_policy
 from scanner.settings import ScannerSettings
 from scanner.testpatterns import KINDS, draw_pattern, draw_shape
 from tests.scanner.drawings import encode, photo
+from tests.waiting import PATIENCE
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("open_clip")
@@ -150,7 +151,7 @@ def test_many_threads_with_many_batches_each_get_their_own_scores(classifier):
     wanted = [classifier.score(part) for part in parts]
     with ThreadPoolExecutor(8) as pool:
         for _ in range(3):
-            found = list(pool.map(classifier.score, parts, timeout=60))
+            found = list(pool.map(classifier.score, parts, timeout=PATIENCE))
             assert all(alike(one, other) for one, other in zip(found, wanted, strict=True))
 
 
@@ -192,7 +193,7 @@ class Later:
         self._works[slot] = self._pool.submit(work)
 
     def finish(self, slot):
-        self._works.pop(slot).result(timeout=30)
+        self._works.pop(slot).result(timeout=PATIENCE)
 
 
 @pytest.mark.slow
@@ -203,7 +204,7 @@ def test_buffers_are_not_touched_before_a_device_that_works_behind_is_done(monke
     monkeypatch.setattr(classifier._runner, "_lane", Later())
     with ThreadPoolExecutor(4) as pool:
         for _ in range(3):
-            found = list(pool.map(classifier.score, parts, timeout=60))
+            found = list(pool.map(classifier.score, parts, timeout=PATIENCE))
             assert all(alike(one, other) for one, other in zip(found, wanted, strict=True))
 
 

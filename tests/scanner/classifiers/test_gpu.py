@@ -11,6 +11,7 @@ import pytest
 from scanner.policy import load_policy
 from scanner.settings import ScannerSettings
 from scanner.testpatterns import draw_pattern
+from tests.waiting import PATIENCE
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("open_clip")
@@ -72,7 +73,7 @@ def test_two_threads_keep_their_pixels_apart(pixels):
     wanted = [classifier.score(part) for part in parts]
     with ThreadPoolExecutor(4) as pool:
         for _ in range(30):
-            found = list(pool.map(classifier.score, parts * 2, timeout=60))
+            found = list(pool.map(classifier.score, parts * 2, timeout=PATIENCE))
             assert found == wanted * 2
 
 

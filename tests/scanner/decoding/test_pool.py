@@ -1,7 +1,6 @@
 """The pool of decoders: what hostile pictures do to a process harms no other picture."""
 
 import asyncio
-import io
 import os
 import signal
 import subprocess
@@ -25,10 +24,10 @@ from scanner.testpatterns import draw_pattern
 from tests.scanner.decoding.crafted import grey_when_drafted
 from tests.scanner.decoding.test_video import two_tracks
 from tests.scanner.drawings import encode, photo
+from tests.waiting import PATIENCE, until
 
 SMALL = Preprocess(32, 32, (0.5,) * 3, (0.5,) * 3, "bilinear")
 PHOTO = encode(photo("camera", (320, 240)), "PNG")
-LARGE = Limits(image_bytes=1 << 29, composited_pixels=1 << 29)
 
 
 @pytest.fixture
@@ -37,6 +36,7 @@ async def make():
     made = []
 
     def one(decoders=1, limits=Limits(), **settings):
+        settings = {"decode_seconds": PATIENCE, **settings}
         made.append(DecodePool(ScannerSettings(decoders=decoders, **settings), limits))
         return made[-1]
 
@@ -45,17 +45,48 @@ async def make():
         pool.close()
 
 
-def slow():
-    """Return a PNG that takes some seconds to decode."""
-    image = Image.fromarray(np.random.default_rng(1).integers(0, 255, (5000, 6000, 3), np.uint8))
-    target = io.BytesIO()
-    image.save(target, "PNG", compress_level=1)
-    return target.getvalue()
+HANGS = """
+def read(self, request, data, real=Child._read):
+    place = PLACE
+    if len(os.listdir(place)) < TIMES:
+        os.mkdir(f"{place}/{os.getpid()}")
+        time.sleep(999)
+    return real(self, request, data)
+Child._read = read
+"""
 
 
-@pytest.fixture(scope="module")
-def slow_png():
-    return slow()
+def that_hangs(place, times):
+    """Return the command of decoders that hang in `times` pictures, and leave their pids there."""
+    place.mkdir()
+    hangs = HANGS.replace("PLACE", repr(str(place))).replace("TIMES", str(times))
+    before, import_, after = decoder_module.COMMAND.partition("from scanner")
+    return f"import os, time\n{before}{import_}{after}".replace(
+        "import main; main()", f"import Child, main\n{hangs}\nmain()"
+    )
+
+
+@pytest.fixture
+def hanging(monkeypatch, tmp_path):
+    """Let decoders hang in so many pictures; what it returns gives the next process that does."""
+    seen = set()
+
+    def hang(times):
+        place = tmp_path / "hanging"
+        monkeypatch.setattr(decoder_module, "COMMAND", that_hangs(place, times))
+
+        async def following():
+            await until(lambda: new(place))
+            (process,) = new(place)
+            seen.add(process)
+            return process
+
+        return following
+
+    def new(place):
+        return {int(one.name) for one in place.iterdir()} - seen
+
+    return hang
 
 
 async def test_a_classifier_is_given_a_jpeg_as_viewers_show_it(make):
@@ -70,15 +101,6 @@ async def test_a_classifier_is_given_a_jpeg_as_viewers_show_it(make):
 async def facts(pool, data, **options):
     async with pool.open(data, sha256_of(data), **options) as opened:
         return opened.facts
-
-
-async def process_of(pool, data):
-    """Start to decode, and return the task and the process that does."""
-    task = asyncio.create_task(facts(pool, data))
-    while not (busy := [one for one in decoders(pool) if one.pictures]):
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.02)
-    return task, busy[0]._process.pid
 
 
 def decoders(pool):
@@ -123,42 +145,30 @@ async def test_what_cannot_be_decoded_leaves_the_process_to_the_next(make, data)
     assert [one.pictures for one in decoders(pool)] == [4]
 
 
-async def test_a_picture_whose_process_is_killed_is_tried_in_another(make, slow_png):
-    pool = make(limits=LARGE)
-    task, process = await process_of(pool, slow_png)
-    os.kill(process, signal.SIGKILL)
-    assert (await task).width == 6000
+async def test_a_picture_whose_process_is_killed_is_tried_in_another(make, hanging):
+    following = hanging(1)
+    task = asyncio.create_task(facts(make(), PHOTO))
+    os.kill(await following(), signal.SIGKILL)
+    assert (await task).width == 320
 
 
-async def test_a_picture_that_ends_two_processes_is_undecodable_and_the_pool_heals(make, slow_png):
-    pool = make(limits=LARGE)
-    task, first = await process_of(pool, slow_png)
-    os.kill(first, signal.SIGKILL)
-    while not (others := [d for d in decoders(pool) if d.alive and d._process.pid != first]):
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.5)
-    os.kill(others[0]._process.pid, signal.SIGKILL)
+async def test_a_picture_that_ends_two_processes_is_undecodable_and_the_pool_heals(make, hanging):
+    following, pool = hanging(2), make()
+    task = asyncio.create_task(facts(pool, PHOTO))
+    for _ in range(2):
+        os.kill(await following(), signal.SIGKILL)
     with pytest.raises(Undecodable, match="ends the decoder process"):
         await task
     assert (await facts(pool, PHOTO)).width == 320
 
 
-async def test_a_picture_that_takes_too_long_is_undecodable_and_the_pool_heals(make, slow_png):
-    pool = make(decode_seconds=1, limits=LARGE)
-    big = slow_png
+async def test_a_picture_that_takes_too_long_is_undecodable_and_the_pool_heals(make, hanging):
+    following, pool = hanging(1), make(decode_seconds=1)
     with pytest.raises(Undecodable, match="more than 1 seconds"):
-        for _ in range(3):  # a fast machine decodes it in time: then several of them as a film
-            big = film_of(big)
-            await facts(pool, big)
+        await facts(pool, PHOTO)
+    assert not running(await following())
+    pool._settings = ScannerSettings(decode_seconds=PATIENCE)
     assert (await facts(pool, PHOTO)).width == 320
-
-
-def film_of(data):
-    image = Image.open(io.BytesIO(data))
-    target = io.BytesIO()
-    turned = image.transpose(Image.Transpose.ROTATE_180)
-    image.save(target, "PNG", save_all=True, append_images=[turned] * 3, compress_level=1)
-    return target.getvalue()
 
 
 async def test_a_file_over_the_limit_is_not_even_sent_and_one_at_the_limit_is(make):
@@ -176,13 +186,14 @@ async def test_a_picture_that_takes_too_much_memory_is_over_limit(make):
     assert (await facts(make(), flat)).width == 7_700
 
 
-async def test_who_is_cancelled_in_the_middle_takes_its_process_along(make, slow_png):
-    pool = make(limits=LARGE)
-    task, process = await process_of(pool, slow_png)
+async def test_who_is_cancelled_in_the_middle_takes_its_process_along(make, hanging):
+    following, pool = hanging(1), make()
+    task = asyncio.create_task(facts(pool, PHOTO))
+    process = await following()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not any(one.alive and one._process.pid == process for one in decoders(pool))
+    assert not running(process)
     assert (await facts(pool, PHOTO)).width == 320
 
 
@@ -256,7 +267,7 @@ c.sendall(frame({}))
 c.recv(1 << 20)
 LIE
 import time
-time.sleep(30)
+time.sleep(999)
 """
 
 
@@ -283,7 +294,7 @@ async def test_a_process_that_would_have_its_owner_ask_for_ever_is_ended(make, m
     async def lie(*_):
         return header, pixels
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         with pytest.raises(Undecodable):
             async with pool.open(PHOTO, sha256_of(PHOTO)) as opened:
                 monkeypatch.setattr(opened._decoder, "_ask", lie)
@@ -298,7 +309,7 @@ async def test_processes_that_end_while_they_wait_cost_no_picture_its_answer(mak
     assert len(pool.processes) == 3
     for process in pool.processes:
         os.kill(process, signal.SIGKILL)
-    await asyncio.sleep(0.1)
+    await until(lambda: not pool.processes)
     assert (await facts(pool, PHOTO)).width == 320
     assert len(pool.processes) == 1
 
@@ -321,14 +332,14 @@ async def test_a_process_that_never_becomes_ready_is_ended(make, monkeypatch):
         begun.append(real(*arguments))
         return begun[-1]
 
-    monkeypatch.setattr(decoder_module, "COMMAND", "import time; time.sleep(99)")
+    monkeypatch.setattr(decoder_module, "COMMAND", "import time; time.sleep(999)")
     monkeypatch.setattr(decoder_module, "START_SECONDS", 0.5)
     monkeypatch.setattr(decoder_module.Decoder, "_spawn", spawn)
     with pytest.raises(NoDecoder):
         await facts(pool, PHOTO)
-    monkeypatch.setattr(decoder_module, "START_SECONDS", 60)
+    monkeypatch.setattr(decoder_module, "START_SECONDS", PATIENCE)
     task = asyncio.create_task(facts(pool, PHOTO))
-    await asyncio.sleep(0.3)
+    await until(lambda: len(begun) == 2)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -354,37 +365,23 @@ from scanner.decoding import decoder
 from scanner.decoding.pool import DecodePool
 from scanner.limits import Limits
 from scanner.settings import ScannerSettings
-decoder.COMMAND = decoder.COMMAND.replace("main; main()", "Child, main; "
-    "Child._read = lambda *_: __import__('re').match('(a+)+b', 'a' * 99); main()")
+decoder.COMMAND = sys.argv[1]
 async def main():
-    pool = DecodePool(ScannerSettings(decoders=1), Limits())
-    async def stuck():
-        async with pool.open(b"x", bytes(32)): pass
-    task = asyncio.create_task(stuck())
-    while not (pool.processes and pool._all[0].pictures):
-        if task.done():  # on a busy machine its process may have ended between two looks
-            task = asyncio.create_task(stuck())
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.2)
-    print(pool.processes[0], flush=True)
-    await task
+    settings = ScannerSettings(decoders=1, decode_seconds=999)
+    async with DecodePool(settings, Limits()).open(b"x", bytes(32)): pass
 asyncio.run(main())
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere an alarm ends it, later")
-async def test_a_process_without_end_ends_with_its_killed_owner():
-    owner = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE)
-    assert owner.stdout is not None
-    process = int(owner.stdout.readline())
-    assert Path(f"/proc/{process}").exists()
+async def test_a_process_without_end_ends_with_its_killed_owner(hanging):
+    following = hanging(1)
+    owner = subprocess.Popen([sys.executable, "-c", OWNER, decoder_module.COMMAND])
+    process = await following()
+    assert running(process)
     owner.kill()
     owner.wait()
-    for _ in range(100):
-        if not running(process):
-            break
-        await asyncio.sleep(0.05)
-    assert not running(process)
+    await until(lambda: not running(process))
 
 
 def running(process):

@@ -3,16 +3,18 @@
 import asyncio
 from pathlib import Path
 
+from tests.waiting import PATIENCE
+
 
 def descriptors():
     """Return how many files this process holds open."""
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-async def collect(items, count=None, seconds=20):
+async def collect(items, count=None):
     """Return the items of a listing; with `count`, the first so many of a watch."""
     found = []
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(PATIENCE):
         try:
             async for item in items:
                 found.append(item)
@@ -23,8 +25,8 @@ async def collect(items, count=None, seconds=20):
     return found
 
 
-async def keys(items, count=None, seconds=20):
-    return [item.key for item in await collect(items, count, seconds)]
+async def keys(items, count=None):
+    return [item.key for item in await collect(items, count)]
 
 
 async def one(source, key):
@@ -38,8 +40,8 @@ class Watching:
     def __init__(self, items, source=None):
         self._items, self.source = items, source
 
-    async def next(self, seconds=15):
-        async with asyncio.timeout(seconds):
+    async def next(self):
+        async with asyncio.timeout(PATIENCE):
             return await anext(self._items)
 
     async def nothing(self, seconds=0.5):

@@ -219,7 +219,7 @@ async def test_a_wrong_token_is_named_and_not_shown(opened, caplog):
 async def test_a_server_that_never_answers_is_given_up_in_time(opened, pictrs):
     pictrs.stall = True
     with pytest.raises(SourceUnreachable, match="no answer within"):
-        await collect(opened(timeout_seconds=0.3).list(), seconds=5)
+        await collect(opened(timeout_seconds=0.3).list())
 
 
 async def test_a_server_that_is_not_there_is_an_error_in_words(opened):

@@ -424,7 +424,7 @@ async def test_a_store_that_never_answers_is_given_up_in_time(settings):
 
     async with misbehaving(answer) as url:
         source = open_source(settings(endpoint=url, timeout_seconds=0.5))
-        item_call = collect(source.list(), seconds=10)
+        item_call = collect(source.list())
         with pytest.raises(SourceUnreachable, match="no answer"):
             await item_call
 

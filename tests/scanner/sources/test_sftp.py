@@ -16,6 +16,7 @@ from scanner.sources.settings import SftpSettings
 from scanner.sources.wanted import KEY_BYTES_MAX
 from tests.fakes.sshd import SSHD, Sshd, make_key
 from tests.scanner.sources.helpers import Watching, collect, deep, descriptors, keys, one
+from tests.waiting import happens
 
 
 @pytest.fixture(scope="module")
@@ -350,7 +351,7 @@ async def test_a_server_that_keeps_silent_is_given_up_in_time(tmp_path):
     async with hostile(tmp_path, silent=True) as settings:
         source = open_source(settings)
         with pytest.raises(SourceUnreachable, match="no answer within 1 s"):
-            await asyncio.wait_for(keys(source.list()), 10)
+            await happens(keys(source.list()))
         await source.close()
 
 
@@ -370,7 +371,7 @@ async def test_a_port_that_says_nothing_is_given_up_in_time(tmp_path):
         timeout_seconds=0.5,
     )
     with pytest.raises(SourceUnreachable, match="no answer within"):
-        await asyncio.wait_for(keys(open_source(settings).list()), 5)
+        await happens(keys(open_source(settings).list()))
     server.close()
 
 
