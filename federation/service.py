@@ -42,6 +42,7 @@ from federation.publishing.head import HeadFile
 from federation.publishing.library import Library
 from federation.publishing.upkeep import TURN_SECONDS, Upkeep
 from federation.reading.asking import Asking
+from federation.reading.forgetting import forget_pages, old_pages
 from federation.reading.heads import Heads
 from federation.reading.pull import Puller, pull_all_soon
 from federation.reading.revoking import withdraw_revoked
@@ -171,8 +172,11 @@ class Federation:
     async def _tidy(self) -> None:
         await self.queue.tidy()
         await self.deliverer.tidy()
-        while await self._store.write(forget_disputes, self._instance.clock(), _TIDY_ROWS):
+        store, now = self._store, self._instance.clock()
+        while await store.write(forget_disputes, now, _TIDY_ROWS):
             pass
+        while pages := await store.read(old_pages, now, _TIDY_ROWS):
+            await store.write(forget_pages, pages, now)
 
     async def follow(self, name: str, defaults: PeerDefaults) -> str:
         """Ask to follow the feed `name` (`clean@host` or URL) and return the follow's state."""

@@ -1,7 +1,7 @@
 """Where the reading of a followed feed stands: its cursor, moved on and put back.
 
-A page is remembered by its digest for as long as the feed is followed, also when the cursor goes
-back before it: what its issuer signed once must not be told otherwise later.
+A page is remembered by its digest for as long as any of its rows can stand (`forgetting`), also
+when the cursor goes back before it: what its issuer signed once must not be told otherwise later.
 """
 
 from collections.abc import Sequence

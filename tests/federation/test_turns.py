@@ -76,6 +76,16 @@ async def test_new_keys_are_found_while_a_slow_one_is_worked_for():
     assert await Turns(2, 0.01).run(work.due, work_slowly) == 2
 
 
+async def test_a_fault_is_left_alone_only_so_long(monkeypatch):
+    monkeypatch.setattr("federation.turns.FAULT_SECONDS", 0.05)
+    work, turns = Work({"faulty": [0]}), Turns(1, 1.0)
+    work.faulty = {"faulty"}
+    assert await turns.run(work.due, work.work) == 0
+    work.faulty.clear()
+    await asyncio.sleep(0.06)
+    assert await turns.run(work.due, work.work) == 1
+
+
 async def test_stopping_ends_what_runs():
     work, ended = Work({"a": [0]}), []
 

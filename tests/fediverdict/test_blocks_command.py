@@ -11,6 +11,7 @@ from cache.storage.database import Store
 from cache.storage.feed_tables import deliveries, followers, follows, inbox
 from cache.trust.trust import add_peer, load_trust
 from cache.verdict import Feed
+from fediverdict.cli import blocks
 from fediverdict.config import load_config
 
 CSV = "#domain,#severity,#public_comment\nbad.example,suspend,spam\nmild.example,silence,\n"
@@ -146,6 +147,16 @@ def test_a_list_past_the_limit_adds_nothing(run, config, tmp_path):
     done = run("peers", "blocks", "import", tmp_path / "list", config=config)
     assert (done.code, "at most 1 domains" in done.err) == (3, True)
     assert run("peers", "blocks", config=config).out == "no domain is blocked\n"
+
+
+def test_a_file_is_read_up_to_the_limit_and_not_past_it(run, config, tmp_path, monkeypatch):
+    words = ("peers", "blocks", "import", tmp_path / "list")
+    (tmp_path / "list").write_text("a.example\n")
+    monkeypatch.setattr(blocks, "MAX_LIST_BYTES", 10)
+    assert run(*words, config=config).code == 0
+    monkeypatch.setattr(blocks, "MAX_LIST_BYTES", 9)
+    done = run(*words, config=config)
+    assert (done.code, "larger than 9 bytes" in done.err) == (2, True)
 
 
 def test_a_file_that_is_no_list_is_refused_in_one_sentence(run, config, tmp_path):

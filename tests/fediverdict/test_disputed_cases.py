@@ -70,6 +70,16 @@ async def test_a_disputed_clean_picture_waits_for_a_person_whatever_the_review_f
     assert (view.origin, view.sha256, view.text, view.answered) == (A, sha256, "no", None)
 
 
+async def test_of_many_disputes_of_a_case_the_newest_are_shown(here, monkeypatch):
+    monkeypatch.setattr("cache.cases.case_disputes.MAX_SHOWN", 2)
+    sha256 = await here.published(png(GREEN))
+    for _ in range(3):
+        case_id = here.dispute(sha256, Decision.CLEAN)
+        here.now += 1
+    shown = here.store.read_now(disputes_of_case, case_id)
+    assert [view.created for view in shown] == [here.now - 1, here.now - 2]
+
+
 async def test_upheld_takes_it_out_of_the_clean_feed_and_a_person_attests_it(here):
     sha256 = await here.published(png(GREEN))
     case_id = here.dispute(sha256, Decision.CLEAN)

@@ -6,6 +6,7 @@ import pytest
 from aiohttp import web
 
 from cache.storage.feed_tables import remote_actors
+from cache.verdict import Feed
 from federation.errors import FederationError, TooManyRequests
 from tests.fakes.peer import reply, rsa_of
 
@@ -30,6 +31,15 @@ async def test_a_failure_is_remembered_for_ten_minutes(ours, peer, clock):
         await ours.federation.actors.get(peer.id)
     clock.now += 1
     assert (await ours.federation.actors.get(peer.id)).id == peer.id
+
+
+async def test_so_many_tries_are_kept_in_memory_and_the_oldest_go_first(ours, peer, monkeypatch):
+    monkeypatch.setattr("federation.actors.actors._REMEMBERED_TRIES", 2)
+    actors = ours.federation.actors
+    asked = [peer.id, peer.feed_id(), peer.feed_id(Feed.FLAGGED)]
+    for actor_id in asked:
+        await actors.get(actor_id)
+    assert list(actors._tried) == asked[1:]
 
 
 async def test_an_actor_that_redirects_is_refused(ours, peer):

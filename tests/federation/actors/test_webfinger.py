@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from cache.verdict import Feed
 from federation.actors.webfinger import (
     INSTANCE_REL,
+    MAX_HANDLE_CHARACTERS,
     build_webfinger,
     check_agrees,
     parse_handle,
@@ -41,12 +42,17 @@ def test_a_handle_may_be_written_in_four_ways(text):
         *("", "clean", "@clean", "clean@", "@alpha.example", "a b@alpha.example"),
         *("clean@alpha.example/x", "clean@alpha.example?x", "clean@alpha.example#x"),
         *("clean@user@alpha.example", "clean@bücher.example", "cl%61n@alpha.example"),
-        "clean@" + "a" * 400,
+        "a" * (MAX_HANDLE_CHARACTERS - len("@b.example") + 1) + "@b.example",
     ],
 )
 def test_what_is_no_handle_is_refused(text):
     with pytest.raises(BadHandle):
         parse_handle(text)
+
+
+def test_a_handle_of_the_longest_length_is_taken():
+    text = "a" * (MAX_HANDLE_CHARACTERS - len("@b.example")) + "@b.example"
+    assert str(parse_handle(text)) == text
 
 
 def test_a_handle_with_a_port_is_asked_over_http_only_where_that_is_allowed():

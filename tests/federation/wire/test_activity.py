@@ -8,6 +8,7 @@ from federation.context import PAGE_CONTEXT
 from federation.errors import BadRequest, FederationError, WrongOrigin
 from federation.origin import Url
 from federation.wire.activity import (
+    MAX_ID_CHARACTERS,
     AnnouncePage,
     Answer,
     CreatePage,
@@ -61,6 +62,14 @@ def test_an_undo_names_the_follow_that_it_takes_back():
     document = build_undo(UNDO_ID, FOLLOW)
     assert received(document) == UndoFollow(UNDO_ID, PEER, FOLLOW.id, FEED)
     assert received(document | {"object": FOLLOW.id}).object is None
+
+
+def test_the_id_of_an_object_is_read_up_to_the_limit_and_not_past_it():
+    document = build_undo(UNDO_ID, FOLLOW)
+    longest = FOLLOW.id + "x" * (MAX_ID_CHARACTERS - len(FOLLOW.id))
+    assert received(document | {"object": longest}).follow_id == longest
+    with pytest.raises(BadRequest, match="has no id"):
+        received(document | {"object": f"{longest}x"})
 
 
 def test_nobody_undoes_the_follow_of_another():
