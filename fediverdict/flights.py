@@ -1,7 +1,6 @@
-"""Shares one task among all who ask for the same thing at once, whoever of them leaves.
+"""One task for all who ask the judge for the same at once, and what its end means for them.
 
-Decides nothing of what the task does. Its failure is told to all who wait, and remembered for
-nobody: the next who asks starts anew. A task that is cut off because the program ends is no answer,
+Decides nothing of what the task does. A task that is cut off because the program ends is no answer,
 and no cancelling of those who wait for it: they are told that nothing was decided.
 """
 
@@ -9,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Generic, TypeVar
 
+from federation.shared_tasks import SharedTasks
 from fediverdict.errors import NotDecided
 
 K = TypeVar("K")
@@ -19,11 +19,11 @@ class Flights(Generic[K, T]):
     """The tasks under way, by what was asked for; belongs to one event loop."""
 
     def __init__(self) -> None:
-        self._flights: dict[K, asyncio.Task[T]] = {}
+        self._tasks = SharedTasks[K, T]()
         self._closed = False
 
     def __iter__(self) -> Iterator["asyncio.Task[T]"]:
-        return iter(self._flights.values())
+        return iter(self._tasks)
 
     async def join(self, key: K, start: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, bool]:
         """Return what the task gives, and whether it was begun for this caller.
@@ -32,18 +32,13 @@ class Flights(Generic[K, T]):
         """
         if self._closed:
             raise NotDecided("The instance is stopping; ask again.")
-        flight = self._flights.get(key)
-        is_first = flight is None
-        if flight is None:
-            flight = self._flights[key] = asyncio.create_task(start())
-            flight.add_done_callback(lambda done: self._landed(key, done))
+        flight, is_first = self._tasks.begin(key, start)
         return await self._outcome(flight), is_first
 
     def close(self) -> None:
         """Cut off what is under way, and begin nothing more."""
         self._closed = True
-        for flight in list(self._flights.values()):
-            flight.cancel()
+        self._tasks.cancel()
 
     async def _outcome(self, flight: "asyncio.Task[T]") -> T:
         try:
@@ -53,9 +48,3 @@ class Flights(Generic[K, T]):
             if flight.cancelled() and not (asker and asker.cancelling()):
                 raise NotDecided("The instance is stopping; ask again.") from None
             raise
-
-    def _landed(self, key: K, flight: "asyncio.Task[T]") -> None:
-        """Let a flight go; where all who waited left before it failed, nobody is told."""
-        self._flights.pop(key, None)
-        if not flight.cancelled():
-            flight.exception()

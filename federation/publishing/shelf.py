@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from federation.errors import NotFound
+from federation.shared_tasks import SharedTasks
 
 MAKERS: Final = 2
 """Documents that are made at a time, each in a thread."""
@@ -23,7 +24,7 @@ class Shelf:
         self._max_bytes = max_bytes
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._bytes = 0
-        self._making: dict[str, asyncio.Task[bytes | None]] = {}
+        self._making = SharedTasks[str, bytes | None]()
         self._makers = asyncio.Semaphore(MAKERS)
 
     async def get(self, name: str, make: Callable[[], bytes | None]) -> bytes:
@@ -35,10 +36,7 @@ class Shelf:
         if body is not None:
             self._kept.move_to_end(name)
             return body
-        task = self._making.get(name)
-        if task is None:
-            task = self._making[name] = asyncio.create_task(self._make(name, make))
-            task.add_done_callback(lambda _: self._making.pop(name, None))
+        task, _ = self._making.begin(name, lambda: self._make(name, make))
         made = await asyncio.shield(task)
         if made is None:
             raise NotFound("there is no such document")
@@ -46,7 +44,7 @@ class Shelf:
 
     async def close(self) -> None:
         """Wait for what is being made."""
-        await asyncio.gather(*self._making.values(), return_exceptions=True)
+        await self._making.wait()
 
     async def _make(self, name: str, make: Callable[[], bytes | None]) -> bytes | None:
         async with self._makers:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from sqlalchemy import Connection, select
 
@@ -35,6 +36,7 @@ from federation.outbound.breaker import Breaker
 from federation.outbound.media import Kind
 from federation.reading.applying import verdict_of
 from federation.settings import FederationSettings
+from federation.shared_tasks import SharedTasks
 from federation.signing.verifying import Verifier
 from federation.wire.attestation import Place, VerifiedAttestation
 from federation.wire.strictjson import parse
@@ -84,7 +86,7 @@ class Asking:
         self._verifier, self._instance, self._settings = verifier, instance, settings
         self._monotonic = monotonic
         self._breakers: dict[Origin, Breaker] = {}  # of peers alone
-        self._flights: dict[tuple[Origin, bytes], asyncio.Task[bool]] = {}
+        self._under_way = SharedTasks[tuple[Origin, bytes], bool]()
         self.outcomes: Counter[Asked] = Counter()
 
     async def follows(self, origin: Origin) -> bool:
@@ -96,23 +98,14 @@ class Asking:
 
         Takes `seconds` at most, but for the writing; never raises for what the peer does.
         """
-        key = (origin, sha256)
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = self._flights[key] = asyncio.create_task(self._ask(origin, sha256, seconds))
-            flight.add_done_callback(lambda done: self._landed(key, done))
-        return await asyncio.shield(flight)
+        work = partial(self._ask, origin, sha256, seconds)
+        task, _ = self._under_way.begin((origin, sha256), work)
+        return await asyncio.shield(task)
 
     async def close(self) -> None:
         """Let go of what is under way."""
-        for flight in list(self._flights.values()):
-            flight.cancel()
-        await asyncio.gather(*self._flights.values(), return_exceptions=True)
-
-    def _landed(self, key: tuple[Origin, bytes], flight: "asyncio.Task[bool]") -> None:
-        self._flights.pop(key, None)
-        if not flight.cancelled():
-            flight.exception()  # whoever waits is told; it may be that nobody does
+        self._under_way.cancel()
+        await self._under_way.wait()
 
     async def _feeds(self, origin: Origin) -> list[FollowedFeed]:
         if await self._client.blocks.blocking(origin) is not None:

@@ -398,7 +398,7 @@ async def test_one_picture_is_asked_once_for_all_who_wait_whoever_leaves(asker, 
     go.set()
     assert await asyncio.gather(*others) == [True] * 4
     assert peer.requests == [("GET", PATH)]
-    assert asker.federation.asking._flights == {}
+    assert not list(asker.federation.asking._under_way)
 
 
 async def test_an_answer_that_comes_after_unfollowing_is_not_stored(asker, peer):
