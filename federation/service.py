@@ -176,7 +176,7 @@ class Federation:
         while await store.write(forget_disputes, now, _TIDY_ROWS):
             pass
         while pages := await store.read(old_pages, now, _TIDY_ROWS):
-            await store.write(forget_pages, pages, now)
+            await store.write(forget_pages, pages)
 
     async def follow(self, name: str, defaults: PeerDefaults) -> str:
         """Ask to follow the feed `name` (`clean@host` or URL) and return the follow's state."""

@@ -1,6 +1,7 @@
 """One task for all who ask for the same at once, whoever of them leaves.
 
-Its failure is told to all who wait, and remembered for nobody: the next who asks starts anew.
+Its failure is told to all who wait, and remembered for nobody: the next who asks starts anew. A
+failure of which nobody is left to be told is logged by asyncio, unless the tasks are `quiet`.
 """
 
 import asyncio
@@ -14,7 +15,8 @@ T = TypeVar("T")
 class SharedTasks(Generic[K, T]):
     """The tasks under way, by what was asked for; belongs to one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
         self._tasks: dict[K, asyncio.Task[T]] = {}
 
     def __iter__(self) -> Iterator["asyncio.Task[T]"]:
@@ -44,7 +46,6 @@ class SharedTasks(Generic[K, T]):
         await asyncio.gather(*self, return_exceptions=True)
 
     def _ended(self, key: K, task: "asyncio.Task[T]") -> None:
-        """Let a task go; where all who waited left before it failed, nobody is told."""
         self._tasks.pop(key, None)
-        if not task.cancelled():
-            task.exception()
+        if self._quiet and not task.cancelled():
+            task.exception()  # asyncio logs those that nobody asked for

@@ -19,7 +19,7 @@ class Flights(Generic[K, T]):
     """The tasks under way, by what was asked for; belongs to one event loop."""
 
     def __init__(self) -> None:
-        self._tasks = SharedTasks[K, T]()
+        self._tasks = SharedTasks[K, T](quiet=True)
         self._closed = False
 
     def __iter__(self) -> Iterator["asyncio.Task[T]"]:

@@ -241,7 +241,7 @@ remote_pages = Table(
     Column("digest", Text, nullable=False),
     Column("key_id", Text, nullable=False),  # the key that signed it, or the run it was read in
     Column("proof", Text),  # of a page read alone, to show should its issuer tell another story
-    Column("received", BigInteger, nullable=False),
+    Column("received", BigInteger, nullable=False, index=True),
 )
 
 ahead_pages = Table(  # pages past the cursor of which a document that their issuer signed came

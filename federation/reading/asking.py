@@ -86,7 +86,7 @@ class Asking:
         self._verifier, self._instance, self._settings = verifier, instance, settings
         self._monotonic = monotonic
         self._breakers: dict[Origin, Breaker] = {}  # of peers alone
-        self._under_way = SharedTasks[tuple[Origin, bytes], bool]()
+        self._under_way = SharedTasks[tuple[Origin, bytes], bool](quiet=True)
         self.outcomes: Counter[Asked] = Counter()
 
     async def follows(self, origin: Origin) -> bool:

@@ -34,13 +34,12 @@ def old_pages(conn: Connection, now: int, limit: int) -> Sequence[PageKey]:
     return [(row.follow_id, row.epoch, row.page) for row in conn.execute(old.limit(limit))]
 
 
-def forget_pages(conn: Connection, pages: Sequence[PageKey], now: int) -> None:
-    """Forget these pages, but for what was read or became a cursor meanwhile."""
+def forget_pages(conn: Connection, pages: Sequence[PageKey]) -> None:
+    """Forget these pages, but for what became a cursor meanwhile."""
     gone = delete(remote_pages).where(
         _page.follow_id == bindparam("of_follow"),
         _page.epoch == bindparam("of_epoch"),
         _page.page == bindparam("number"),
-        _page.received < now - PAGE_SECONDS,
         ~_IS_CURSOR,
     )
     names = ("of_follow", "of_epoch", "number")

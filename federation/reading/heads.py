@@ -27,7 +27,7 @@ from federation.following.inboxes import APPROVED
 from federation.instance import Instance
 from federation.origin import Url
 from federation.outbound.waiting import enqueue
-from federation.reading.states import is_here, note_head
+from federation.reading.states import is_ahead, note_head
 from federation.settings import FederationSettings
 from federation.wire.activity import AnnounceHeads
 from federation.wire.composing import INLINE_BYTES, build_heads
@@ -106,7 +106,7 @@ def _note_all(conn: Connection, heads: Sequence[VerifiedHead], now: int) -> None
         follow = by_actor(conn, head.name.feed_id)
         if follow is None or not note_head(conn, follow.id, head, now):
             continue
-        if not is_here(conn, follow.id, head.name.epoch, head.name.page) and not follow.tries:
+        if is_ahead(conn, follow, head.name) and not follow.tries:
             conn.execute(update(follows).where(follows.c.id == follow.id).values(next_try=0))
 
 

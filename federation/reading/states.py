@@ -6,14 +6,15 @@ compared with what is here.
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Row, select, update
 
 from cache.storage.feed_tables import follow_snapshots, follows, remote_pages
 from cache.verdict import Feed
 from federation.reading.place import reading
 from federation.reading.stories import Signed, is_one_story, note_ahead
-from federation.wire.feed_head import VerifiedHead
+from federation.wire.feed_head import PageName, VerifiedHead
 from federation.wire.outbox import OutboxHead
 from federation.wire.strictjson import to_text
 
@@ -90,7 +91,7 @@ def note_head(conn: Connection, follow_id: int, head: VerifiedHead, now: int) ->
     signed = Signed(name.epoch, {name.page: name.digest}, head.document)
     if not is_one_story(conn, follow, signed, now):
         return False
-    if not is_here(conn, follow_id, name.epoch, name.page):
+    if is_ahead(conn, follow, name):
         note_ahead(conn, follow_id, signed, now)
     if _is_newest(follow.signed_head, head):
         text = to_text(head.document)
@@ -98,11 +99,18 @@ def note_head(conn: Connection, follow_id: int, head: VerifiedHead, now: int) ->
     return True
 
 
-def is_here(conn: Connection, follow_id: int, epoch: str, page: int) -> bool:
-    """Tell whether a page was read."""
+def is_ahead(conn: Connection, follow: Row[Any], name: PageName) -> bool:
+    """Tell whether a page is one that reading has yet to come to.
+
+    One that is behind need not be here: it was in a snapshot, or is forgotten.
+    """
+    if follow.epoch == name.epoch:
+        return bool(name.page > follow.page)
     c = remote_pages.c
-    same = (c.follow_id == follow_id) & (c.epoch == epoch) & (c.page == page)
-    return conn.execute(select(c.page).where(same)).first() is not None
+    same = (c.follow_id == follow.id) & (c.epoch == name.epoch) & (c.page == name.page)
+    if conn.execute(select(c.page).where(same)).first() is not None:
+        return False
+    return follow.published is None or bool(name.published >= follow.published)
 
 
 def _is_newest(known: str | None, head: VerifiedHead) -> bool:

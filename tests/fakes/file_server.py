@@ -25,6 +25,8 @@ class FileServer:
         """Each answer in turn falls silent after so many bytes."""
         self.drip_seconds = 0.0
         """Pause after each byte; 0 sends all at once."""
+        self.dripped = 0
+        """Bytes that were sent with pauses."""
         self.redirect: str | None = None
         self.asked: list[tuple[str, str, str | None]] = []
         """(method, path, Range) of each request."""
@@ -94,6 +96,7 @@ class FileServer:
                 return
             handler.wfile.write(bytes([one]))
             handler.wfile.flush()
+            self.dripped += 1
             time.sleep(self.drip_seconds)
 
 

@@ -24,6 +24,7 @@ from federation.signing import keys
 from federation.signing.keystore import ensure_keys
 from tests.fakes.peer import rsa_of
 from tests.federation.samples import DESCRIPTION, RULES, picture
+from tests.waiting import PATIENCE
 
 
 class Ours:
@@ -36,7 +37,7 @@ class Ours:
         self.port = unused_port()
         self.dice = 0.99  # under 1/32, a page of every run is looked at
         self.base = Origin(f"http://127.0.0.1:{self.port}")
-        self.settings = FederationSettings(allow_private_addresses=True)
+        self.settings = FederationSettings(allow_private_addresses=True, fetch_seconds=PATIENCE)
         self.feed_settings = FeedSettings(seal_seconds=0, seal_flagged_seconds=0)
         store.write_now(_add_rsa, keys.to_der(rsa_of(name)))
         self.keys = store.write_now(ensure_keys, clock())

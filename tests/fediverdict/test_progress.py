@@ -11,7 +11,7 @@ from fediverdict.moment import parse_moment
 from fediverdict.progress import Progress, span
 from fediverdict.watching import Watching
 from scanner.errors import ModelError, SourceUnreachable
-from tests.waiting import happens
+from tests.waiting import PATIENCE, happens
 
 
 class Terminal(io.StringIO):
@@ -97,7 +97,8 @@ async def test_a_wait_ends_at_once_when_it_is_stopped():
     async def away(stop):
         raise SourceUnreachable("away")
 
-    work = asyncio.create_task(Watching("s", away, ScanSettings(), lambda _: None).run(stop))
+    patient = ScanSettings(retry_seconds=100 * PATIENCE, retry_seconds_max=100 * PATIENCE)
+    work = asyncio.create_task(Watching("s", away, patient, lambda _: None).run(stop))
     await asyncio.sleep(0.01)
     stop.set()
     await happens(work)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from sqlalchemy import text
 import migrations
 from cache.storage.database import make_engine
 from tests.fediverdict.test_judge import GREEN, RED, png
-from tests.waiting import PATIENCE, wait_until
+from tests.waiting import HELD, PATIENCE, wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 COUNT = 200
@@ -29,7 +30,9 @@ class Command:
         self.pictures = folder / "pictures"
         self.log = folder / "scanned"
         self.config = folder / "config.toml"
-        self.config.write_text(f'[database]\nurl = "{url}"\n[scan]\nwrite_batch = 10\n')
+        scan = f"write_batch = 10\nstop_seconds = {HELD}\n"
+        self.config.write_text(f'[database]\nurl = "{url}"\n[scan]\n{scan}')
+        self.started: list[subprocess.Popen[str]] = []
         self.pictures.mkdir()
         for number in range(COUNT):
             colour = RED if number % RED_EVERY == 0 else GREEN
@@ -37,7 +40,7 @@ class Command:
 
     def start(self, *arguments, most=math.inf):
         words = (self.log, most, "--config", self.config, *arguments)
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "tests.fakes.command", *map(str, words)],
             cwd=REPOSITORY,
             stdin=subprocess.DEVNULL,
@@ -45,6 +48,8 @@ class Command:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.started.append(process)
+        return process
 
     def run(self, *arguments):
         process = self.start(*arguments)
@@ -64,14 +69,31 @@ class Command:
     def until(self, sql, least):
         wait_until(lambda: self.query(sql) >= least, sql)
 
+    def stop(self, process):
+        """Send Ctrl-C, and return once the process has said that it stops."""
+        process.send_signal(signal.SIGINT)
+        ready, _, _ = select.select([process.stderr], [], [], PATIENCE)
+        assert ready
+        assert "stopping" in process.stderr.readline()
+
     def go_on(self):
         self.log.with_suffix(".go").touch()
+
+    def end(self):
+        for process in self.started:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdout, process.stderr):
+                assert pipe is not None
+                pipe.close()
 
 
 @pytest.fixture
 def command(tmp_path, database_url):
     migrations.check(database_url)
-    return Command(tmp_path, database_url)
+    made = Command(tmp_path, database_url)
+    yield made
+    made.end()
 
 
 def test_kill_minus_9_loses_nothing_recorded_and_scans_nothing_stored_again(command):
@@ -109,8 +131,7 @@ def test_kill_minus_9_loses_nothing_recorded_and_scans_nothing_stored_again(comm
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(command):
     process = command.start("scan", command.pictures, most=60)
     command.until("SELECT count(*) FROM sightings", 20)
-    process.send_signal(signal.SIGINT)
-    assert "stopping" in process.stderr.readline()
+    command.stop(process)
     command.go_on()
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 3
@@ -129,8 +150,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(command):
 def test_ctrl_c_twice_ends_at_once_and_keeps_what_was_recorded(command):
     process = command.start("scan", command.pictures, most=60)
     command.until("SELECT count(*) FROM sightings", 10)
-    process.send_signal(signal.SIGINT)
-    assert "stopping" in process.stderr.readline()
+    command.stop(process)
     process.send_signal(signal.SIGINT)
     command.go_on()  # a thread that scores is waited for by Python itself
     _, err = process.communicate(timeout=PATIENCE)

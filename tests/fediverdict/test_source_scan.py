@@ -31,10 +31,10 @@ from scanner.policy import load_policy
 from tests.fakes.scanner import FakeScanner
 from tests.fakes.source import FakeSource
 from tests.fediverdict.test_judge import GREEN, RED, png
-from tests.waiting import happens, until
+from tests.waiting import PATIENCE, happens, until
 
 OPTIONS = {"prefix": ""}
-QUICK = ScanSettings(write_seconds=0.05, stop_seconds=1)
+QUICK = ScanSettings(write_seconds=0.05, stop_seconds=PATIENCE)
 PICTURE = png(GREEN)
 
 

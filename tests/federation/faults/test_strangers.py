@@ -1,6 +1,7 @@
 """Faults of answering strangers: what they can make us parse, keep, believe out of turn."""
 
 import asyncio
+import time
 
 import pytest
 from sqlalchemy import func, select
@@ -52,7 +53,8 @@ async def test_a_hostile_header_just_under_the_limit_is_refused(
     followed, peer, scheme, nothing_comes_of, clock
 ):
     """Fedify CVE-2025-68475, as far as the limit of the server lets it in."""
-    async with nothing_comes_of(followed, peer), asyncio.timeout(PATIENCE):
+    started = time.process_time()
+    async with nothing_comes_of(followed, peer):
         for name in ("Signature", "Signature-Input", "Digest", "Content-Digest"):
             for hostile in HOSTILE:
                 for size in (4_000, 8_000):
@@ -61,6 +63,7 @@ async def test_a_hostile_header_just_under_the_limit_is_refused(
                     text = (hostile * size)[: size // len(hostile.encode())]
                     spoilt = letter.spoilt(**{name: text})
                     assert await status_of(spoilt, peer) in (400, 401), (name, hostile)
+    assert time.process_time() - started < 30  # of the processor; a second or so is usual
 
 
 async def raw(ours, method, path, *headers, body=b""):

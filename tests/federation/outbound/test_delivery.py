@@ -17,6 +17,7 @@ from federation.outbound.waiting import PAGES_WAITING, enqueue
 from federation.settings import FederationSettings
 from federation.wire import activity, composing
 from tests.fakes.peer import reply
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -328,13 +329,16 @@ async def test_what_was_dropped_is_forgotten_with_the_ids(ours, follower, clock)
     assert ours.rows(deliveries) == []
 
 
-async def test_a_slow_host_has_its_turn_cut_short(ours, peer, third):
+async def test_a_slow_host_has_its_turn_cut_short(ours, peer, third, monkeypatch):
     """With room for one host at a time, the slow one gives way before all of its rows are sent."""
+    loop, slept = asyncio.get_running_loop(), [0.0]
+    real = loop.time
+    monkeypatch.setattr(loop, "time", lambda: real() + slept[0])
     await ours.stop()
-    ours.change(fetch_seconds=1, delivery_hosts=1)
+    ours.change(fetch_seconds=PATIENCE, delivery_hosts=1)
     await ours.start()
     heard: list[str] = []
-    hears(peer, "slow", heard, seconds=0.3)
+    hears(peer, "slow", heard, lambda: slept.append(slept.pop() + PATIENCE / 3))
     hears(third, "quick", heard)
     await send(ours, peer, 5)
     await send(ours, third, 1)
@@ -357,11 +361,11 @@ async def test_a_host_with_much_to_get_has_its_turn_cut_short(ours, peer, third)
     assert heard.index("little") <= ROWS_A_TURN
 
 
-def hears(peer, name, heard, seconds=0.0):
-    """Note down in `heard` when the peer gets something."""
+def hears(peer, name, heard, waits=lambda: None):
+    """Note down in `heard` when the peer gets something, which it waits with."""
 
     async def answer(_request):
-        await asyncio.sleep(seconds)
+        waits()
         heard.append(name)
         return web.Response(status=202)
 

@@ -21,7 +21,7 @@ from federation.wire.row import Attestation, Retraction
 from tests.fakes.instance import pictures
 from tests.fakes.peer import reply
 from tests.federation.samples import picture, proof_key
-from tests.waiting import happens
+from tests.waiting import PATIENCE, happens
 
 PATH = "/attestations/clean"
 
@@ -52,7 +52,7 @@ async def asker(ours, peer, monotonic):
     return ours
 
 
-def ask(ours, peer, name="a", seconds=2.0):
+def ask(ours, peer, name="a", seconds=PATIENCE):
     return ours.federation.asking.ask(peer.base, picture(name), seconds)
 
 

@@ -2,13 +2,17 @@
 
 import pytest
 
-from cache.storage.feed_tables import remote_pages
+from cache.storage.feed_tables import ahead_pages, follows, remote_pages
 from cache.storage.tables import verdicts
 from federation import service
 from federation.reading.forgetting import PAGE_SECONDS, forget_pages, old_pages
+from federation.reading.place import restart
+from federation.reading.states import is_ahead, note_head
+from federation.wire.feed_head import verify_head
 from federation.wire.members import PUBLISHED_AHEAD_SECONDS
 from federation.wire.page_rows import ISSUED_AFTER_PAGE_SECONDS, MAX_LIFETIME_SECONDS
 from tests.fakes.instance import pictures
+from tests.federation.reading.feeds import head_of
 
 
 @pytest.fixture
@@ -46,20 +50,56 @@ async def test_old_pages_are_forgotten_but_for_the_one_the_feed_stands_at(
     assert pages(followed) == [7]
 
 
-async def test_a_page_that_became_a_cursor_or_was_read_anew_meanwhile_stays(followed, peer, clock):
+async def test_a_page_that_became_a_cursor_meanwhile_stays(followed, peer, clock):
     await read(followed, peer, clock, *"ab")
     clock.now += PAGE_SECONDS + 1
     store, now = followed.store, clock.now
     (key,) = await store.read(old_pages, now, 10)
-    (follow_id, epoch, page) = key
+    follow_id, epoch, page = key
     assert page == 1
-    current = (follow_id, epoch, 2)
-    await store.write(forget_pages, [current, (follow_id, epoch, 9)], now)
+    await store.write(forget_pages, [(follow_id, epoch, 2), (follow_id, epoch, 9)])
     assert pages(followed) == [1, 2]
-    await store.write(forget_pages, [key], now - 1)
-    assert pages(followed) == [1, 2]
-    await store.write(forget_pages, [key], now)
+    await store.write(forget_pages, [key])
     assert pages(followed) == [2]
+
+
+async def test_each_feed_keeps_the_page_where_it_stands_itself(followed, peer, third, clock):
+    """One that is read anew stands nowhere, and keeps none."""
+    await followed.follow(third)
+    third.publish([third.row(name) for name in "xyz"])
+    await read(followed, peer, clock, *"ab")
+    stands = {(row.follow_id, row.page) for row in followed.rows(remote_pages)}
+    clock.now += PAGE_SECONDS + 1
+    await followed.federation._tidy()
+    assert len(stands) == 3
+    (first, second) = [row.id for row in followed.rows(follows)]
+    assert {(row.follow_id, row.page) for row in followed.rows(remote_pages)} == {
+        (first, 2),
+        (second, 1),
+    }
+    followed.store.write_now(restart, first)
+    await followed.federation._tidy()
+    assert [row.follow_id for row in followed.rows(remote_pages)] == [second]
+    await read(followed, peer, clock, "c")
+    assert {row.error for row in followed.rows(follows)} == {None}
+    assert pictures("c")[0] in followed.pictures()
+
+
+async def test_a_head_of_a_forgotten_page_is_nothing_new(followed, peer, third, clock):
+    """It would be kept as one that is to come, and pulled for at each telling."""
+    heads = [head_of(peer, page) for page in [peer.publish([peer.row(n)]) for n in "ab"]]
+    await read(followed, peer, clock)
+    clock.now += PAGE_SECONDS + 1
+    await followed.federation._tidy()
+    verifier = followed.federation.actors
+    actor = await verifier.get(peer.feed_id())
+    due = followed.follow_row().next_try
+    for head in heads:
+        verified = verify_head(head, actor, clock.now)
+        assert followed.store.write_now(note_head, followed.follow_row().id, verified, clock.now)
+        assert not followed.store.write_now(is_ahead, followed.follow_row(), verified.name)
+    assert followed.rows(ahead_pages) == []
+    assert followed.follow_row().next_try == due
 
 
 async def test_a_page_outlives_each_of_its_rows(followed, peer, clock):

@@ -50,20 +50,33 @@ def read(self, request, data, real=Child._read):
     place = PLACE
     if len(os.listdir(place)) < TIMES:
         os.mkdir(f"{place}/{os.getpid()}")
-        time.sleep(999)
+        STUCK
     return real(self, request, data)
 Child._read = read
 """
+SLEEPS = "time.sleep(999)"
+SPINS = "re.match('(a+)+b', 'a' * 99)"  # in C, where no handler of Python's is called
 
 
-def that_hangs(place, times):
+def that_hangs(place, times, stuck):
     """Return the command of decoders that hang in `times` pictures, and leave their pids there."""
     place.mkdir()
     hangs = HANGS.replace("PLACE", repr(str(place))).replace("TIMES", str(times))
-    before, import_, after = decoder_module.COMMAND.partition("from scanner")
-    return f"import os, time\n{before}{import_}{after}".replace(
-        "import main; main()", f"import Child, main\n{hangs}\nmain()"
-    )
+    hanging = f"import Child, main\n{hangs.replace('STUCK', stuck)}\nmain()"
+    return "import os, re, time\n" + decoder_module.COMMAND.replace("import main; main()", hanging)
+
+
+@pytest.fixture
+def spawned(monkeypatch):
+    """Return the processes of all decoders that are started."""
+    begun, real = [], decoder_module.Decoder._spawn
+
+    def spawn(*arguments):
+        begun.append(real(*arguments))
+        return begun[-1]
+
+    monkeypatch.setattr(decoder_module.Decoder, "_spawn", spawn)
+    return begun
 
 
 @pytest.fixture
@@ -71,9 +84,9 @@ def hanging(monkeypatch, tmp_path):
     """Let decoders hang in so many pictures; what it returns gives the next process that does."""
     seen = set()
 
-    def hang(times):
+    def hang(times, stuck=SLEEPS):
         place = tmp_path / "hanging"
-        monkeypatch.setattr(decoder_module, "COMMAND", that_hangs(place, times))
+        monkeypatch.setattr(decoder_module, "COMMAND", that_hangs(place, times, stuck))
 
         async def following():
             await until(lambda: new(place))
@@ -162,11 +175,15 @@ async def test_a_picture_that_ends_two_processes_is_undecodable_and_the_pool_hea
     assert (await facts(pool, PHOTO)).width == 320
 
 
-async def test_a_picture_that_takes_too_long_is_undecodable_and_the_pool_heals(make, hanging):
-    following, pool = hanging(1), make(decode_seconds=1)
+async def test_a_picture_that_takes_too_long_is_undecodable_and_the_pool_heals(
+    make, hanging, spawned, monkeypatch
+):
+    pool, usual = make(decode_seconds=1), decoder_module.COMMAND
+    hanging(1)
     with pytest.raises(Undecodable, match="more than 1 seconds"):
         await facts(pool, PHOTO)
-    assert not running(await following())
+    assert [process.poll() for process in spawned] == [-signal.SIGKILL]
+    monkeypatch.setattr(decoder_module, "COMMAND", usual)
     pool._settings = ScannerSettings(decode_seconds=PATIENCE)
     assert (await facts(pool, PHOTO)).width == 320
 
@@ -324,26 +341,19 @@ async def test_where_no_process_can_be_started_no_picture_is_blamed(make, monkey
     assert (await facts(pool, PHOTO)).width == 320
 
 
-async def test_a_process_that_never_becomes_ready_is_ended(make, monkeypatch):
-    pool, begun = make(), []
-    real = decoder_module.Decoder._spawn
-
-    def spawn(*arguments):
-        begun.append(real(*arguments))
-        return begun[-1]
-
+async def test_a_process_that_never_becomes_ready_is_ended(make, monkeypatch, spawned):
+    pool = make()
     monkeypatch.setattr(decoder_module, "COMMAND", "import time; time.sleep(999)")
     monkeypatch.setattr(decoder_module, "START_SECONDS", 0.5)
-    monkeypatch.setattr(decoder_module.Decoder, "_spawn", spawn)
     with pytest.raises(NoDecoder):
         await facts(pool, PHOTO)
     monkeypatch.setattr(decoder_module, "START_SECONDS", PATIENCE)
     task = asyncio.create_task(facts(pool, PHOTO))
-    await until(lambda: len(begun) == 2)
+    await until(lambda: len(spawned) == 2)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert [process.poll() for process in begun] == [-9, -9]
+    assert [process.poll() for process in spawned] == [-9, -9]
 
 
 async def test_being_asked_to_stop_is_its_owner_s_business(make):
@@ -375,12 +385,14 @@ asyncio.run(main())
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere an alarm ends it, later")
 async def test_a_process_without_end_ends_with_its_killed_owner(hanging):
-    following = hanging(1)
+    following = hanging(1, SPINS)
     owner = subprocess.Popen([sys.executable, "-c", OWNER, decoder_module.COMMAND])
-    process = await following()
-    assert running(process)
-    owner.kill()
-    owner.wait()
+    try:
+        process = await following()
+        assert running(process)
+    finally:
+        owner.kill()
+        owner.wait()
     await until(lambda: not running(process))
 
 

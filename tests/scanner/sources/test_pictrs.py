@@ -16,6 +16,7 @@ from scanner.sources.settings import PictrsSettings
 from scanner.sources.source import Item
 from tests.fakes.pictrs import Pictrs
 from tests.scanner.sources.helpers import Watching, collect, keys
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -36,7 +37,12 @@ async def opened(pictrs, said):
     sources = []
 
     def make(**given):
-        values = {"url": pictrs.url, "token": pictrs.token, "page_items": 4, "timeout_seconds": 5}
+        values = {
+            "url": pictrs.url,
+            "token": pictrs.token,
+            "page_items": 4,
+            "timeout_seconds": PATIENCE,
+        }
         settings = PictrsSettings(kind="pict-rs", **{**values, **given})
         sources.append(open_source(settings, said.append))
         return sources[-1]

@@ -20,6 +20,7 @@ from scanner.sources.s3_listing import PAGE_BYTES, BucketListing
 from scanner.sources.s3_signing import headers_of, url_of
 from scanner.sources.settings import S3Settings
 from tests.scanner.sources.helpers import Watching, collect, keys, one
+from tests.waiting import PATIENCE
 
 SECRET = "very-secret-value"
 
@@ -60,7 +61,7 @@ def said():
 @pytest.fixture
 def settings(server, bucket):
     def make(**given):
-        given = {"timeout_seconds": 5, "retries": 0, **given}
+        given = {"timeout_seconds": PATIENCE, "retries": 0, **given}
         return S3Settings(
             **{
                 "kind": "s3",

@@ -16,7 +16,7 @@ from scanner.sources.settings import SftpSettings
 from scanner.sources.wanted import KEY_BYTES_MAX
 from tests.fakes.sshd import SSHD, Sshd, make_key
 from tests.scanner.sources.helpers import Watching, collect, deep, descriptors, keys, one
-from tests.waiting import happens
+from tests.waiting import PATIENCE, happens
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ async def opened(server, root, said):
             "user": server.user,
             "path": str(root),
             "key_file": server.key_file,
-            "timeout_seconds": 5,
+            "timeout_seconds": PATIENCE,
         }
         if "known_hosts" not in given:
             values["host_key"] = server.fingerprint
