@@ -19,7 +19,7 @@ from cache.trust import trust
 from cache.trust.notices import tell
 from cache.verdict import Feed
 from federation.actors.discover import FoundFeed
-from federation.errors import NotFound
+from federation.errors import BadHandle
 from federation.instance import Instance
 from federation.origin import Url
 from federation.outbound.waiting import enqueue
@@ -96,11 +96,11 @@ def by_actor(conn: Connection, actor_id: str) -> Row[Any] | None:
 
 
 def named(conn: Connection, name: str) -> Row[Any]:
-    """Return the row of `follows` of a feed, by its handle or actor id; raises `NotFound`."""
+    """Return the row of `follows` of a feed, by its handle or actor id; raises `BadHandle`."""
     handle = name.removeprefix("@")
     same = or_(follows.c.actor_id == name, follows.c.handle == handle)
     row = conn.execute(select(follows).where(same)).first()
     if row is None:
         message = f"{name} is not followed here; see `fediverdict peers list`"
-        raise NotFound(message)
+        raise BadHandle(message)
     return row

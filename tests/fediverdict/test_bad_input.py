@@ -58,7 +58,7 @@ def test_a_wrong_environment_variable_is_named(run, config, monkeypatch):
 
 def test_a_feed_that_is_not_followed(run, config):
     ended = run("peers", "unfollow", "clean@example.org", config=config)
-    is_one_sentence(ended, 3, "clean@example.org", "peers list")
+    is_one_sentence(ended, 2, "clean@example.org", "peers list")
 
 
 def test_files_that_are_no_pictures_are_counted_and_not_listed(run, config, tmp_path):
