@@ -17,7 +17,7 @@ from sqlalchemy import Connection, bindparam, exists, func, or_, select
 from cache.errors import UnknownPipeline
 from cache.judgement import Judgement, PeerState, PipelineState
 from cache.memory.settling import end_what_was_left_early, settle
-from cache.storage.bulk import Bulk
+from cache.storage.bulk import Bulk, Skip
 from cache.storage.case_tables import prints
 from cache.storage.contents import same_content
 from cache.storage.prepared import PreparedList
@@ -120,14 +120,37 @@ class Pictures(NamedTuple):
 def picture_rows(connection: Connection, hashes: Iterable[bytes], *, now: int) -> Pictures:
     """Do as `image_rows`, and tell which rows were added; those, nothing can refer to yet."""
     wanted = sorted(set(hashes))  # neighbours in the index
-    ids: dict[bytes, int] = dict(map(tuple, _IMAGE_IDS.rows(connection, wanted)))
+    is_postgresql = connection.dialect.name == "postgresql"
+    return (_found_or_added if is_postgresql else _added_or_found)(connection, wanted, now)
+
+
+def _found_or_added(connection: Connection, wanted: Sequence[bytes], now: int) -> Pictures:
+    ids = _image_ids(connection, wanted)
     missing = [sha256 for sha256 in wanted if sha256 not in ids]
     new = dict(zip(missing, _next_image_ids(connection, len(missing)), strict=True))
-    _IMAGES.store_tuples(connection, [(new[sha256], sha256, False, now) for sha256 in missing])
+    _IMAGES.store_tuples(connection, _image_tuples(new, now))
     return Pictures(ids | new, frozenset(new))
 
 
+def _added_or_found(connection: Connection, wanted: Sequence[bytes], now: int) -> Pictures:
+    """Try to add all: where every picture is new, as with pages of peers, nothing is looked up."""
+    new = dict(zip(wanted, _next_image_ids(connection, len(wanted)), strict=True))
+    if _UNKNOWN_IMAGES.store_tuples(connection, _image_tuples(new, now)) == len(wanted):
+        return Pictures(new, frozenset(new))
+    ids = _image_ids(connection, wanted)
+    return Pictures(ids, frozenset(sha256 for sha256 in wanted if ids[sha256] == new[sha256]))
+
+
+def _image_tuples(ids: Mapping[bytes, int], now: int) -> list[tuple[object, ...]]:
+    return [(row_id, sha256, False, now) for sha256, row_id in ids.items()]
+
+
+def _image_ids(connection: Connection, hashes: Sequence[bytes]) -> dict[bytes, int]:
+    return dict(map(tuple, _IMAGE_IDS.rows(connection, hashes)))
+
+
 _IMAGES = Bulk(images, ("id", "sha256", "fingerprinted", "created"))
+_UNKNOWN_IMAGES = Bulk(images, _IMAGES.columns, Skip(("sha256",)))
 _IMAGE_IDS = PreparedList(
     lambda listed: select(images.c.sha256, images.c.id).where(listed(images.c.sha256))
 )

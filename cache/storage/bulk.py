@@ -35,10 +35,19 @@ class Merge:
     kept: Kept = lambda _new, _old: {}
 
 
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """What is unique of a row: where one stands, the new one is left out."""
+
+    key: Sequence[str]
+
+
 class Bulk:
     """Stores rows that have these columns; without `merge` none of them may stand already."""
 
-    def __init__(self, table: Table, columns: Collection[str], merge: Merge | None = None) -> None:
+    def __init__(
+        self, table: Table, columns: Collection[str], merge: Merge | Skip | None = None
+    ) -> None:
         self._table, self._merge = table, merge
         self._columns = [one.name for one in table.columns if one.name in columns]
         self._values = itemgetter(*self._columns)
@@ -50,24 +59,25 @@ class Bulk:
         """The columns, in the order of the tuples that `store_tuples` takes."""
         return self._columns
 
-    def store(self, connection: Connection, rows: Sequence[Mapping[str, object]]) -> None:
-        """Store the rows."""
-        self.store_tuples(connection, list(map(self._values, rows)))
+    def store(self, connection: Connection, rows: Sequence[Mapping[str, object]]) -> int:
+        """Store the rows; return how many of them stand now."""
+        return self.store_tuples(connection, list(map(self._values, rows)))
 
-    def store_tuples(self, connection: Connection, rows: list[tuple[object, ...]]) -> None:
-        """Store rows that have their values in the order of `columns`."""
+    def store_tuples(self, connection: Connection, rows: list[tuple[object, ...]]) -> int:
+        """Store rows that have their values in the order of `columns`; return how many stand."""
         if not rows:
-            return
+            return 0
         text = self._texts.get(connection.dialect.name) or self._compile(connection.dialect)
         if connection.dialect.name != "postgresql":
-            connection.exec_driver_sql(text, rows)
-        elif self._merge is None:
+            return connection.exec_driver_sql(text, rows).rowcount
+        if self._merge is None:
             self._copy(connection, self._table.name, rows)
-        else:
-            connection.exec_driver_sql(self._temporary())
-            self._copy(connection, self._incoming.name, rows)
-            connection.exec_driver_sql(text)
-            connection.execute(delete(self._incoming))
+            return len(rows)
+        connection.exec_driver_sql(self._temporary())
+        self._copy(connection, self._incoming.name, rows)
+        stored = connection.exec_driver_sql(text).rowcount
+        connection.execute(delete(self._incoming))
+        return stored
 
     def _compile(self, dialect: Dialect) -> str:
         statement = self._statement(dialect.name)
@@ -81,6 +91,8 @@ class Bulk:
             return insert
         if dialect == "postgresql":
             insert = insert.from_select(self._columns, select(self._incoming))
+        if isinstance(self._merge, Skip):
+            return insert.on_conflict_do_nothing(index_elements=self._merge.key)
         new, old = insert.excluded, self._table.c
         updated: dict[str, ColumnElement[Any]] = {
             name: new[name] for name in self._columns if name not in self._merge.key

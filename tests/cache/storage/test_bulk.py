@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cache.errors import DatabaseUnavailable
 from cache.memory.record import picture_rows
-from cache.storage.bulk import Bulk, Merge
+from cache.storage.bulk import Bulk, Merge, Skip
 from cache.storage.database import Store
 from cache.storage.rows import scores_text
 from cache.storage.tables import images, notes, secrets
@@ -126,3 +126,27 @@ def test_scores_are_stored_as_sorted_json_whatever_the_labels(scores):
 
 def test_no_scores_are_null():
     assert scores_text({}) is None
+
+
+SKIPPED = Bulk(notes, ("name", "value"), Skip(("name",)))
+
+
+def test_what_stands_may_stay_and_how_many_were_stored_is_told(store):
+    assert store.write_now(SKIPPED.store, [{"name": "a", "value": "1"}]) == 1
+    rows = [{"name": name, "value": "2"} for name in "abc"]
+    assert store.write_now(SKIPPED.store, rows) == 2
+    assert store.write_now(SKIPPED.store, []) == 0
+    assert store.read_now(_notes) == {"a": "1", "b": "2", "c": "2"}
+
+
+@pytest.mark.parametrize("known", [[], [1], [0, 3], [0, 1, 2, 3]])
+def test_pictures_that_are_known_keep_their_rows_among_new_ones(store, known):
+    hashes = [bytes([number]) * 32 for number in range(4)]
+    before = store.write_now(picture_rows, [hashes[number] for number in known], now=NOW)
+    assert before.new == set(before.ids)
+    found = store.write_now(picture_rows, [*hashes, *hashes], now=NOW + 1)
+    assert found.new == {*hashes} - {*before.ids}
+    assert before.ids.items() <= found.ids.items()
+    rows = store.read_now(lambda conn: conn.execute(sa.select(images.c.sha256, images.c.id)).all())
+    assert {bytes(sha256): row_id for sha256, row_id in rows} == found.ids
+    assert len(set(found.ids.values())) == 4
