@@ -1,7 +1,7 @@
 """What travels between instances: how fast it is verified and stored, how large, how it holds up.
 
 `python -m benchmarks.federation_wire [verify] [store] [bytes] [deliver] [flood]` runs the parts
-named, or all (ten minutes and 12 GB of disk on two cores, most of it filling the databases);
+named, or all (fifteen minutes and 12 GB of disk on two cores, most of it filling the databases);
 `--sizes 100000` is a quick look. Prints a table, writes benchmarks/results/federation_wire.json,
 ends 1 when a goal is missed.
 """
