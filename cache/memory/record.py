@@ -125,6 +125,7 @@ def picture_rows(connection: Connection, hashes: Iterable[bytes], *, now: int) -
 
 
 def _found_or_added(connection: Connection, wanted: Sequence[bytes], now: int) -> Pictures:
+    """Look them up, and add the rest: COPY puts rows straight into a table, but skips none."""
     ids = _image_ids(connection, wanted)
     missing = [sha256 for sha256 in wanted if sha256 not in ids]
     new = dict(zip(missing, _next_image_ids(connection, len(missing)), strict=True))

@@ -63,7 +63,7 @@ async def test_a_hostile_header_just_under_the_limit_is_refused(
                     text = (hostile * size)[: size // len(hostile.encode())]
                     spoilt = letter.spoilt(**{name: text})
                     assert await status_of(spoilt, peer) in (400, 401), (name, hostile)
-    assert time.process_time() - started < 30  # of the processor; a second or so is usual
+    assert time.process_time() - started < 30  # of the processor
 
 
 async def raw(ours, method, path, *headers, body=b""):

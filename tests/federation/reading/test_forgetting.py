@@ -1,13 +1,16 @@
 """Pages of which no row can stand any more are forgotten, and the feed goes on."""
 
+from dataclasses import replace
+
 import pytest
 
 from cache.storage.feed_tables import ahead_pages, follows, remote_pages
 from cache.storage.tables import verdicts
 from federation import service
 from federation.reading.forgetting import PAGE_SECONDS, forget_pages, old_pages
+from federation.reading.heads import _note_all
 from federation.reading.place import restart
-from federation.reading.states import is_ahead, note_head
+from federation.reading.states import is_ahead
 from federation.wire.feed_head import verify_head
 from federation.wire.members import PUBLISHED_AHEAD_SECONDS
 from federation.wire.page_rows import ISSUED_AFTER_PAGE_SECONDS, MAX_LIFETIME_SECONDS
@@ -85,21 +88,29 @@ async def test_each_feed_keeps_the_page_where_it_stands_itself(followed, peer, t
     assert pictures("c")[0] in followed.pictures()
 
 
-async def test_a_head_of_a_forgotten_page_is_nothing_new(followed, peer, third, clock):
+async def test_a_head_of_a_forgotten_page_is_nothing_new(followed, peer, clock):
     """It would be kept as one that is to come, and pulled for at each telling."""
     heads = [head_of(peer, page) for page in [peer.publish([peer.row(n)]) for n in "ab"]]
     await read(followed, peer, clock)
     clock.now += PAGE_SECONDS + 1
     await followed.federation._tidy()
-    verifier = followed.federation.actors
-    actor = await verifier.get(peer.feed_id())
+    actor = await followed.federation.actors.get(peer.feed_id())
+    verified = [verify_head(head, actor, clock.now) for head in heads]
     due = followed.follow_row().next_try
-    for head in heads:
-        verified = verify_head(head, actor, clock.now)
-        assert followed.store.write_now(note_head, followed.follow_row().id, verified, clock.now)
-        assert not followed.store.write_now(is_ahead, followed.follow_row(), verified.name)
+    assert due > 0
+    followed.store.write_now(_note_all, verified, clock.now)
     assert followed.rows(ahead_pages) == []
     assert followed.follow_row().next_try == due
+
+
+async def test_a_head_of_another_epoch_is_news_unless_it_is_older(followed, peer, clock):
+    head = head_of(peer, peer.publish([peer.row("a")]))
+    await read(followed, peer, clock)
+    actor = await followed.federation.actors.get(peer.feed_id())
+    name, follow = verify_head(head, actor, clock.now).name, followed.follow_row()
+    for seconds, is_news in ((-1, False), (0, True), (1, True)):
+        other = replace(name, epoch="f" * 32, published=follow.published + seconds)
+        assert followed.store.read_now(is_ahead, follow, other) is is_news
 
 
 async def test_a_page_outlives_each_of_its_rows(followed, peer, clock):
